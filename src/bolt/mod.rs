@@ -1,0 +1,1 @@
+//! bolt: filled in soon.

@@ -1,0 +1,6 @@
+//! The pure core: values in, values with reasons out.
+//!
+//! Nothing in here does I/O, reads a clock, draws a random number or imports another part of the crate. That is what
+//! makes every decision testable in a table and a dry run equal to the real run.
+
+pub mod model;

@@ -1,0 +1,1 @@
+//! datadir: filled in soon.

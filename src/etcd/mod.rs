@@ -1,0 +1,1 @@
+//! etcd: filled in soon.

@@ -1,0 +1,6 @@
+//! Thin effects on the machine: files, clock, randomness, children, systemd. No decision is made here.
+
+pub mod clock;
+pub mod failpoint;
+pub mod fs;
+pub mod random;
