@@ -3,5 +3,9 @@
 //! Nothing in here does I/O, reads a clock, draws a random number or imports another part of the crate. That is what
 //! makes every decision testable in a table and a dry run equal to the real run.
 
+pub mod facts;
 pub mod model;
+pub mod plan;
 pub mod record;
+pub mod seed;
+pub mod select;

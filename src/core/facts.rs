@@ -1,0 +1,395 @@
+//! All that a bootstrap decision may look at.
+//!
+//! Every observation is `Known` or `Unknown`. Silence, time-outs, refusals and parse errors are `Unknown`; "absent" is a `Known` value that needs
+//! positive evidence. Facts can be written to a file and replayed.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce};
+use super::plan::{Excluded, Plan, PlanCause, StartedMark, Voter, VotersRecord};
+use super::select::SnapshotFact;
+
+/// Why something could not be found out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// Class of the cause.
+    pub code: CauseCode,
+    /// What was tried, on which object, and what came back.
+    pub text: String,
+    /// What to type or change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// Class of a cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CauseCode {
+    /// No answer, or not in time.
+    NoAnswer,
+    /// It answered that we may not.
+    Denied,
+    /// It answered with a failure.
+    Failed,
+    /// A record that must not be followed.
+    BadRecord,
+    /// The store shows less than this host remembers.
+    StoreForgot,
+    /// A file or directory could not be read.
+    LocalIo,
+    /// The mount that should be there is not.
+    MountMissing,
+    /// Nothing was configured to look at, or it was not looked at.
+    NotLooked,
+}
+
+/// An observation. There is no default: "could not find out" is never "no".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Observed<T> {
+    /// It was seen.
+    Known(T),
+    /// It could not be found out.
+    Unknown(Cause),
+}
+
+impl<T> Observed<T> {
+    /// The value, if known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Observed::Known(value) => Some(value),
+            Observed::Unknown(_) => None,
+        }
+    }
+
+    /// Shorthand for an unknown value.
+    pub fn unknown(code: CauseCode, text: impl Into<String>) -> Self {
+        Observed::Unknown(Cause { code, text: text.into(), hint: None })
+    }
+}
+
+/// The local data dir.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum DataDir {
+    /// There is no such directory.
+    Absent,
+    /// It holds no member.
+    Empty,
+    /// A WAL and a db, both readable.
+    Healthy(LocalMember),
+    /// Something of a member is there, and etcd must not start on it.
+    Damaged {
+        /// What is wrong.
+        what: String,
+    },
+    /// A member of somebody else: a copied directory.
+    Foreign {
+        /// How that was seen.
+        what: String,
+    },
+    /// The db is locked: an etcd runs on it.
+    InUse,
+}
+
+impl DataDir {
+    /// Whether nothing of a member is there.
+    pub fn is_void(&self) -> bool {
+        matches!(self, DataDir::Absent | DataDir::Empty)
+    }
+}
+
+/// The member in the local data dir.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalMember {
+    /// Cluster that its WAL belongs to.
+    pub cluster_id: ClusterId,
+    /// Its own id.
+    pub member_id: MemberId,
+    /// Members in its db, as id and peer URLs.
+    #[serde(default)]
+    pub members: Vec<LocalVoter>,
+    /// Its newest revision, if the db was read that far.
+    #[serde(default)]
+    pub revision: Option<i64>,
+}
+
+/// A member as the local db knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalVoter {
+    /// Id.
+    pub id: MemberId,
+    /// Name; empty until it has published itself.
+    #[serde(default)]
+    pub name: String,
+    /// Peer URLs.
+    pub peer_urls: Vec<String>,
+    /// Whether it is a learner.
+    #[serde(default)]
+    pub is_learner: bool,
+}
+
+/// A staging directory beside the data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staging {
+    /// The life that it was built for.
+    pub generation: Generation,
+    /// Nonce of the started mark that belongs to it.
+    pub nonce: Nonce,
+    /// Built, inspected and fsynced to the end.
+    pub complete: bool,
+}
+
+/// What this host remembers, root-owned, outside the data dir.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// The cluster, once this host has held or formed it.
+    #[serde(default)]
+    pub cluster: Option<ClusterName>,
+    /// Highest generation ever seen in the store.
+    #[serde(default)]
+    pub highest_generation: Generation,
+    /// Lives in which this host was allowed to start.
+    #[serde(default)]
+    pub started: Vec<Generation>,
+    /// Ids of consumed requests and pins.
+    #[serde(default)]
+    pub consumed: Vec<String>,
+    /// Whether the data dir was seen on a file system of its own.
+    #[serde(default)]
+    pub data_dir_is_mount: bool,
+}
+
+impl Memory {
+    /// Whether this host ever was part of a cluster.
+    pub fn remembers_cluster(&self) -> bool {
+        self.cluster.is_some() || self.highest_generation > Generation(0)
+    }
+}
+
+/// A cluster that answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveCluster {
+    /// Its id.
+    pub cluster_id: ClusterId,
+    /// Whether a linearizable read was answered.
+    pub quorate: bool,
+    /// Its members as it lists them.
+    pub members: Vec<LocalVoter>,
+    /// Members that answered themselves.
+    pub answering: Vec<MemberId>,
+}
+
+/// What was seen of live etcd members.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Live {
+    /// One entry per cluster id.
+    pub clusters: Vec<LiveCluster>,
+    /// Endpoints that gave no usable answer, with the cause.
+    pub silent: Vec<SilentEndpoint>,
+}
+
+/// An endpoint that gave no usable answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilentEndpoint {
+    /// Its URL.
+    pub url: String,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// The newest plan and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanFacts {
+    /// The plan.
+    pub plan: Plan,
+    /// A person took it back.
+    pub cancelled: bool,
+    /// A person declared its life lost.
+    pub lost: bool,
+    /// Started marks, one per marked slot.
+    pub marks: Vec<StartedMark>,
+    /// Recorded voters, by number.
+    pub voters: Vec<VotersRecord>,
+}
+
+/// An older (or the newest) plan, as far as it tells lives apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// Its number.
+    pub generation: Generation,
+    /// Its cluster id.
+    pub cluster_id: ClusterId,
+    /// Why it began.
+    pub cause: PlanCause,
+    /// A person took it back.
+    pub cancelled: bool,
+    /// The request or pin that it consumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
+/// The sign of life of a cluster of this store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatFact {
+    /// The life that beats.
+    pub generation: Generation,
+    /// Seconds since it was written, by the store's clock.
+    pub age_seconds: u64,
+}
+
+/// A node without data, waiting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollEntry {
+    /// Its name.
+    pub node: NodeName,
+    /// Its peer URLs.
+    pub peer_urls: Vec<String>,
+    /// What it waits as.
+    pub state: RollState,
+    /// Highest generation that it remembers.
+    pub remembers: Generation,
+    /// Whether it remembers a cluster at all.
+    pub remembers_cluster: bool,
+    /// Seconds since it last renewed its entry, by the store's clock.
+    pub age_seconds: u64,
+    /// Seconds since its first entry of this wait, by the store's clock.
+    pub waiting_seconds: u64,
+}
+
+/// What a node waits as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RollState {
+    /// It has no data.
+    Empty,
+    /// It stopped its etcd for this request.
+    Stopped(String),
+    /// It has withdrawn: it applies or joins.
+    Withdrawn,
+}
+
+/// An entry older than this does not count.
+pub const ROLL_CALL_TTL_SECONDS: u64 = 60;
+
+/// What the store shows. Known only as a whole: a record that could not be read or trusted makes all of it unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StoreFacts {
+    /// The newest plan.
+    pub plan: Option<PlanFacts>,
+    /// All lives, oldest first, the newest included.
+    pub lives: Vec<Life>,
+    /// The heartbeat.
+    pub heartbeat: Option<HeartbeatFact>,
+    /// Nodes that wait, whatever the age of their entries; not this node's own.
+    pub roll_call: Vec<RollEntry>,
+    /// All snapshots with a manifest object.
+    pub snapshots: Vec<SnapshotFact>,
+}
+
+impl StoreFacts {
+    /// A store that shows less than this host remembers was rolled back, replaced or planted: what it says must not be followed.
+    pub fn against_memory(self, memory: &Memory) -> Observed<StoreFacts> {
+        let newest = self.plan.as_ref().map_or(Generation(0), |p| p.plan.generation);
+        if newest >= memory.highest_generation {
+            return Observed::Known(self);
+        }
+        let shows = match &self.plan {
+            Some(_) => format!("shows generation {newest} as the newest"),
+            None => "shows no plan at all".to_owned(),
+        };
+        Observed::Unknown(Cause {
+            code: CauseCode::StoreForgot,
+            text: format!(
+                "the store {shows}, but this host has seen generation {}: wrong bucket or folder, or the store was rolled back",
+                memory.highest_generation
+            ),
+            hint: Some("check bucket and folder under [store] with 'lifeboat config show' and 'lifeboat ls'".into()),
+        })
+    }
+
+    /// The life that a cluster id belongs to.
+    pub fn life_of(&self, id: ClusterId) -> Option<&Life> {
+        self.lives.iter().find(|l| l.cluster_id == id)
+    }
+}
+
+/// A one-shot request to restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Consumed once per id.
+    pub id: String,
+    /// Name of a snapshot, or `latest`.
+    pub snapshot: String,
+    /// Where it was found: a file, the kernel command line, a credential.
+    pub found_in: String,
+}
+
+/// How etcd is going to be started.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StartFlags {
+    /// Where that was read.
+    pub read_from: String,
+    /// `--data-dir`.
+    #[serde(default)]
+    pub data_dir: Option<String>,
+    /// `--wal-dir`.
+    #[serde(default)]
+    pub wal_dir: Option<String>,
+    /// `--force-new-cluster`.
+    #[serde(default)]
+    pub force_new_cluster: bool,
+    /// `--initial-cluster`.
+    #[serde(default)]
+    pub initial_cluster: Option<String>,
+    /// `--initial-cluster-state`.
+    #[serde(default)]
+    pub initial_cluster_state: Option<String>,
+    /// kubeadm: the static pod manifest is there.
+    #[serde(default)]
+    pub manifest_present: Option<bool>,
+}
+
+/// What this run of the bootstrap has tried already.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Attempts {
+    /// The pending request (or forced plan) could not be fetched, verified or built: go on without it, loudly.
+    #[serde(default)]
+    pub request_failed: Option<String>,
+    /// Snapshots that were found broken on the way to a plan.
+    #[serde(default)]
+    pub excluded: Vec<Excluded>,
+}
+
+/// All observations of one look around.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The data dir; read first.
+    pub data_dir: Observed<DataDir>,
+    /// The staging directory, if there is one.
+    pub staging: Observed<Option<Staging>>,
+    /// What this host remembers.
+    pub memory: Observed<Memory>,
+    /// Live members.
+    pub live: Live,
+    /// The store.
+    pub store: Observed<StoreFacts>,
+    /// A pending one-shot request.
+    pub request: Observed<Option<Request>>,
+    /// How etcd will start.
+    pub start: Observed<StartFlags>,
+    /// Seconds since this run began to wait.
+    pub waited_seconds: u64,
+    /// What this run has tried.
+    #[serde(default)]
+    pub attempts: Attempts,
+}
+
+/// The voters that a majority is counted of: a recorded configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Where it is recorded.
+    pub recorded_in: String,
+    /// Its voters.
+    pub voters: Vec<Voter>,
+}

@@ -1,0 +1,174 @@
+//! Which snapshot: the eligible ones, why the others are not, and the best by `(generation, revision, started)`.
+//!
+//! Object times never play a part: a restore moves revisions back, and copies move dates.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{ClusterId, Generation, Revision, Sha256, SnapshotName, Timestamp};
+use super::plan::{Excluded, Voter};
+
+/// A snapshot in the store, as far as a choice looks at it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotFact {
+    /// Its name.
+    pub name: SnapshotName,
+    /// What its manifest says, or why the manifest cannot be trusted.
+    pub manifest: Result<Candidate, String>,
+}
+
+/// What a trusted manifest says of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Cluster that it was taken from.
+    pub cluster_id: ClusterId,
+    /// Life of that cluster, which follows from the plans; 0 when it is older than all of them.
+    pub generation: Generation,
+    /// Its revision, read from the snapshot itself.
+    pub revision: Revision,
+    /// When it was begun.
+    pub started: Timestamp,
+    /// Digest of the raw file, trailer included.
+    pub raw_sha256: Sha256,
+    /// Bytes of the raw file.
+    pub raw_size: u64,
+    /// Only `snapshot` restores a cluster.
+    pub kind: String,
+    /// Whether the cluster was quorate when it was taken.
+    pub quorum: bool,
+    /// Storage version, from etcd 3.6 on.
+    #[serde(default)]
+    pub storage_version: Option<String>,
+    /// Why a verification found it damaged.
+    #[serde(default)]
+    pub damaged: Option<String>,
+    /// Whether the payload object is there.
+    pub payload_present: bool,
+    /// Voters of the cluster when it was taken.
+    #[serde(default)]
+    pub voters: Vec<Voter>,
+}
+
+/// Why a snapshot may not be restored, when it may not.
+///
+/// `by_name`: a person named this very snapshot, so an emergency snapshot (taken without quorum) counts.
+pub fn ineligible(s: &SnapshotFact, by_name: bool, newest_storage: Option<&str>) -> Option<String> {
+    let c = match &s.manifest {
+        Ok(c) => c,
+        Err(why) => return Some(why.clone()),
+    };
+    if c.kind != "snapshot" {
+        return Some(format!("it is of kind {:?}, which does not restore a cluster", c.kind));
+    }
+    if let Some(what) = &c.damaged {
+        return Some(format!("a verification found it damaged: {what}"));
+    }
+    if !c.payload_present {
+        return Some("its payload is gone from the store".into());
+    }
+    if !c.quorum && !by_name {
+        return Some("it was taken without quorum and is restored only by name".into());
+    }
+    match (&c.storage_version, newest_storage) {
+        (Some(theirs), Some(ours)) if newer(theirs, ours) => {
+            Some(format!("its storage version is {theirs}, newer than this host's etcd understands ({ours})"))
+        }
+        _ => None,
+    }
+}
+
+fn newer(a: &str, b: &str) -> bool {
+    let parse = |v: &str| -> Option<(u32, u32)> {
+        let mut parts = v.split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    match (parse(a), parse(b)) {
+        (Some(a), Some(b)) => a > b,
+        _ => false,
+    }
+}
+
+/// The best snapshot that may be restored on nobody's word but the configuration's, those in `excluded` left out.
+pub fn best<'a>(
+    snapshots: &'a [SnapshotFact],
+    excluded: &[Excluded],
+    newest_storage: Option<&str>,
+) -> Option<(&'a SnapshotName, &'a Candidate)> {
+    snapshots
+        .iter()
+        .filter(|s| ineligible(s, false, newest_storage).is_none())
+        .filter(|s| !excluded.iter().any(|e| e.name == s.name))
+        .filter_map(|s| s.manifest.as_ref().ok().map(|c| (&s.name, c)))
+        .max_by_key(|(name, c)| (c.generation, c.revision, c.started, *name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(name: &str, generation: u64, revision: i64, started: &str) -> SnapshotFact {
+        SnapshotFact {
+            name: SnapshotName::new(name).unwrap(),
+            manifest: Ok(Candidate {
+                cluster_id: ClusterId(1),
+                generation: Generation(generation),
+                revision: Revision(revision),
+                started: started.parse().unwrap(),
+                raw_sha256: Sha256([0; 32]),
+                raw_size: 1,
+                kind: "snapshot".into(),
+                quorum: true,
+                storage_version: None,
+                damaged: None,
+                payload_present: true,
+                voters: vec![],
+            }),
+        }
+    }
+
+    #[test]
+    fn order_is_generation_then_revision_then_start() {
+        let all = [
+            snapshot("old-life-high-revision", 1, 500, "2024-03-01T00:00:00Z"),
+            snapshot("new-life", 2, 100, "2024-02-01T00:00:00Z"),
+            snapshot("new-life-again", 2, 100, "2024-02-01T00:00:01Z"),
+            snapshot("new-life-early", 2, 99, "2025-01-01T00:00:00Z"),
+        ];
+        assert_eq!(best(&all, &[], None).unwrap().0.as_str(), "new-life-again");
+        let excluded = [Excluded { name: SnapshotName::new("new-life-again").unwrap(), why: String::new() }];
+        assert_eq!(best(&all, &excluded, None).unwrap().0.as_str(), "new-life");
+        assert!(best(&[], &[], None).is_none());
+    }
+
+    #[test]
+    fn what_is_not_eligible_says_why() {
+        let change = |f: fn(&mut Candidate)| {
+            let mut s = snapshot("a", 1, 1, "2024-01-01T00:00:00Z");
+            if let Ok(c) = &mut s.manifest {
+                f(c);
+            }
+            s
+        };
+        let unsigned = SnapshotFact {
+            name: SnapshotName::new("a").unwrap(),
+            manifest: Err("its signature does not match".into()),
+        };
+        for (s, by_name, ours, expected) in [
+            (change(|_| ()), false, None, None),
+            (unsigned, true, None, Some("signature")),
+            (change(|c| c.kind = "keys".into()), true, None, Some("kind")),
+            (change(|c| c.damaged = Some("digest".into())), true, None, Some("damaged")),
+            (change(|c| c.payload_present = false), true, None, Some("gone")),
+            (change(|c| c.quorum = false), false, None, Some("without quorum")),
+            (change(|c| c.quorum = false), true, None, None),
+            (change(|c| c.storage_version = Some("3.6.0".into())), false, Some("3.5"), Some("storage version")),
+            (change(|c| c.storage_version = Some("3.6.0".into())), false, Some("3.6"), None),
+            (change(|c| c.storage_version = Some("3.10.0".into())), false, Some("3.9"), Some("storage version")),
+        ] {
+            let why = ineligible(&s, by_name, ours);
+            match expected {
+                None => assert_eq!(why, None),
+                Some(part) => assert!(why.as_deref().is_some_and(|w| w.contains(part)), "{why:?} lacks {part:?}"),
+            }
+        }
+    }
+}
