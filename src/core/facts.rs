@@ -82,6 +82,8 @@ pub enum DataDir {
     Damaged {
         /// What is wrong.
         what: String,
+        /// Whether there is a `member/` directory that would be in the way of a restored one.
+        member_present: bool,
     },
     /// A member of somebody else: a copied directory.
     Foreign {

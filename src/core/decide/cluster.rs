@@ -1,0 +1,299 @@
+//! Rules about other hosts: live clusters, the heartbeat, the roll call and the seed.
+
+use super::{Decision, JoinHow, Look, RefuseReason, Rule, Verdict, WaitReason};
+use crate::core::facts::{Configuration, DataDir, LiveCluster, ROLL_CALL_TTL_SECONDS, RollState};
+use crate::core::model::NodeName;
+use crate::core::plan::{PlanCause, majority};
+use crate::core::seed::{self, SeedCandidate};
+
+fn quorate<'a>(look: &Look<'a>) -> Option<&'a LiveCluster> {
+    look.facts.live.clusters.iter().find(|c| c.quorate)
+}
+
+/// Configured members that stand in the roll call; this node always does when it gets this far.
+fn present(look: &Look<'_>) -> Vec<NodeName> {
+    let fresh = |name: &NodeName| {
+        look.store().is_some_and(|s| {
+            s.roll_call
+                .iter()
+                .any(|e| e.node == *name && e.age_seconds < ROLL_CALL_TTL_SECONDS && e.state == RollState::Empty)
+        })
+    };
+    look.configured().into_iter().filter(|n| *n == look.policy.node || fresh(n)).collect()
+}
+
+/// Configured members that do not.
+pub(super) fn missing_members(look: &Look<'_>) -> Vec<NodeName> {
+    let present = present(look);
+    look.configured().into_iter().filter(|n| !present.contains(n)).collect()
+}
+
+/// The configurations of the newest life of which a majority must stand without data.
+fn recorded(look: &Look<'_>) -> Vec<Configuration> {
+    let Some(store) = look.store() else { return Vec::new() };
+    let Some(newest) = &store.plan else {
+        // No plan yet: the newest snapshot carries the voters of the cluster that it was taken from.
+        return crate::core::select::best(&store.snapshots, &[], None)
+            .filter(|(_, c)| !c.voters.is_empty())
+            .map(|(name, c)| Configuration { recorded_in: format!("snapshot {name}"), voters: c.voters.clone() })
+            .into_iter()
+            .collect();
+    };
+    let last_confirmed = newest.voters.iter().rposition(|v| v.confirmed);
+    let mut all = Vec::new();
+    if last_confirmed.is_none() {
+        all.push(Configuration {
+            recorded_in: format!("plan {}", newest.plan.generation),
+            voters: newest.plan.voters.clone(),
+        });
+    }
+    all.extend(newest.voters.iter().skip(last_confirmed.unwrap_or(0)).map(|v| Configuration {
+        recorded_in: format!("voters record {} of plan {}", v.number, newest.plan.generation),
+        voters: v.voters.clone(),
+    }));
+    all
+}
+
+/// D4: the member was removed from its own cluster.
+pub(super) fn removed(look: &Look<'_>) -> Option<Verdict> {
+    let DataDir::Healthy(member) = look.data_known()? else { return None };
+    let cluster = quorate(look).filter(|c| c.cluster_id == member.cluster_id)?;
+    if cluster.members.iter().any(|m| m.id == member.member_id) {
+        return None;
+    }
+    Some(Verdict::new(
+        Rule::D4,
+        Decision::Quarantine,
+        format!(
+            "cluster {} is quorate and has removed member {}: etcd would not start on this data",
+            cluster.cluster_id, member.member_id
+        ),
+    ))
+}
+
+/// Voters of the local data that do not answer for the other, quorate life.
+fn voters_elsewhere(look: &Look<'_>, other: &LiveCluster) -> Option<(usize, usize)> {
+    let DataDir::Healthy(member) = look.data_known()? else { return None };
+    let voters: Vec<_> = member.members.iter().filter(|m| !m.is_learner).collect();
+    let answers = |urls: &[String]| {
+        other.members.iter().any(|m| other.answering.contains(&m.id) && m.peer_urls.iter().any(|u| urls.contains(u)))
+    };
+    let silent = voters.iter().filter(|v| !answers(&v.peer_urls)).count();
+    Some((silent, voters.len()))
+}
+
+fn other_life<'a>(look: &Look<'a>) -> Option<&'a LiveCluster> {
+    let id = look.cluster_id()?;
+    let newest_forced =
+        look.plan().is_some_and(|p| p.plan.cause == PlanCause::Forced && !p.cancelled && p.plan.cluster_id == id);
+    if newest_forced {
+        return None;
+    }
+    quorate(look).filter(|c| c.cluster_id != id)
+}
+
+/// D5: another life serves, and the old one can never again.
+pub(super) fn superseded(look: &Look<'_>) -> Option<Verdict> {
+    let other = other_life(look)?;
+    let (silent, voters) = voters_elsewhere(look, other)?;
+    (voters > 0 && silent < majority(voters)).then(|| {
+        Verdict::new(
+            Rule::D5,
+            Decision::Quarantine,
+            format!("the quorate cluster {} has taken over from the life in the data dir, which can have no majority any more", other.cluster_id),
+        )
+    })
+}
+
+/// D6: another life serves, and the old one could still.
+pub(super) fn split_lives(look: &Look<'_>) -> Option<Verdict> {
+    let other = other_life(look)?;
+    Some(
+        Verdict::refuse(
+            Rule::D6,
+            RefuseReason::SplitLives,
+            format!("the quorate cluster {} answers, and a majority of the voters in the data dir does not answer for it: both lives may be in use", other.cluster_id),
+        )
+        .hint("find out which of the two is the right one; if it is the other: lifeboat quarantine add"),
+    )
+}
+
+/// L1: a live cluster can be joined.
+pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
+    let cluster = quorate(look)?;
+    let store = look.store()?;
+    let Some(life) = store.life_of(cluster.cluster_id) else {
+        return Some(
+            Verdict::refuse(
+                Rule::L1,
+                RefuseReason::NotAdopted,
+                format!("a quorate cluster {} answers that is in no plan of the store", cluster.cluster_id),
+            )
+            .hint("check etcd.data_dir (is another etcd running here?) and the folder of the store; if the cluster is the right one, type: lifeboat adopt"),
+        );
+    };
+    let how = match look.plan() {
+        Some(newest)
+            if newest.plan.generation == life.generation
+                && newest.plan.is_built()
+                && !newest.cancelled
+                && newest.plan.lists(&look.policy.node, look.policy.peer_urls())
+                && !look.marked(newest) =>
+        {
+            JoinHow::WithPlanData
+        }
+        _ => JoinHow::ReplaceMember,
+    };
+    Some(Verdict::new(
+        Rule::L1,
+        Decision::Join { how },
+        format!(
+            "the quorate cluster {} of plan {} answers, and this host has no data",
+            cluster.cluster_id, life.generation
+        ),
+    ))
+}
+
+/// L2: the cluster lives, without quorum.
+pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
+    let id = look.plan()?.plan.cluster_id;
+    let cluster = look.facts.live.clusters.iter().find(|c| c.cluster_id == id && !c.quorate)?;
+    let members: Vec<String> = cluster.answering.iter().map(ToString::to_string).collect();
+    Some(
+        Verdict::wait(
+            Rule::L2,
+            WaitReason::QuorumLost,
+            format!("members of cluster {id} answer ({}) and have no quorum: their data is newer than any snapshot", members.join(", ")),
+        )
+        .hint("bring the other members back; if they are lost, save on the survivor ('lifeboat save --name survivor') and restore it: lifeboat restore-once survivor-<time>"),
+    )
+}
+
+/// P2: the heartbeat is fresh, and nobody answers from here.
+pub(super) fn alive_elsewhere(look: &Look<'_>) -> Option<Verdict> {
+    let beat = look.store()?.heartbeat.as_ref()?;
+    if beat.age_seconds >= look.policy.heartbeat_ttl_seconds || missing_members(look).is_empty() {
+        return None;
+    }
+    Some(
+        Verdict::wait(
+            Rule::P2,
+            WaitReason::AliveElsewhere,
+            format!(
+                "a cluster of this store was alive {} seconds ago (generation {}), and none of its members answers from here",
+                beat.age_seconds, beat.generation
+            ),
+        )
+        .hint("mend the network to the other members; if the cluster is really gone, this ends by itself"),
+    )
+}
+
+/// C1: too few hosts stand without data to be sure that no older life can serve.
+pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
+    let configured = look.configured();
+    let present = present(look);
+    let missing: Vec<String> = missing_members(look).iter().map(ToString::to_string).collect();
+    if present.len() < majority(configured.len()) {
+        return Some(
+            Verdict::wait(
+                Rule::C1,
+                WaitReason::RollCall,
+                format!(
+                    "{} of {} configured members stand in the roll call, {} are needed; missing: {}",
+                    present.len(),
+                    configured.len(),
+                    majority(configured.len()),
+                    missing.join(", ")
+                ),
+            )
+            .hint("start the missing hosts"),
+        );
+    }
+    if look.plan().is_some_and(|p| p.lost) {
+        return None;
+    }
+    recorded(look).into_iter().find_map(|recorded| {
+        let needed = majority(recorded.voters.len());
+        let standing = recorded.voters.iter().filter(|v| present.contains(&v.name)).count();
+        if standing >= needed {
+            return None;
+        }
+        let gone: Vec<String> = recorded
+            .voters
+            .iter()
+            .filter(|v| !configured.contains(&v.name))
+            .map(|v| v.name.to_string())
+            .collect();
+        let could_come = recorded.voters.len() - gone.len();
+        Some(if could_come < needed {
+            Verdict::wait(
+                Rule::C1,
+                WaitReason::VotersGone,
+                format!(
+                    "{} names voters that are not configured here ({}), and they may still hold the cluster's data",
+                    recorded.recorded_in,
+                    gone.join(", ")
+                ),
+            )
+            .hint("if these hosts are gone for good, type: lifeboat declare-lost; if they were renamed, correct node.name and cluster.members")
+        } else {
+            Verdict::wait(
+                Rule::C1,
+                WaitReason::RollCall,
+                format!(
+                    "{standing} of {} voters in {} stand without data, {needed} are needed; missing: {}",
+                    recorded.voters.len(),
+                    recorded.recorded_in,
+                    missing.join(", ")
+                ),
+            )
+            .hint("start the missing hosts")
+        })
+    })
+}
+
+/// C2: the missing members may still come.
+pub(super) fn peers_may_still_come(look: &Look<'_>) -> Option<Verdict> {
+    let missing = missing_members(look);
+    let for_ever = look.policy.managed_by.resets_one_node();
+    if missing.is_empty() || (!for_ever && look.facts.waited_seconds >= look.policy.peer_wait_seconds) {
+        return None;
+    }
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    let limit = if for_ever { "for ever".into() } else { format!("at most {} s", look.policy.peer_wait_seconds) };
+    Some(Verdict::wait(
+        Rule::C2,
+        WaitReason::Peers,
+        format!("waiting since {} s ({limit}) for {}", look.facts.waited_seconds, names.join(", ")),
+    ))
+}
+
+/// C3: another node tries first.
+pub(super) fn not_the_seed(look: &Look<'_>) -> Option<Verdict> {
+    let me = &look.policy.node;
+    if let Some(fixed) = &look.policy.seed {
+        return (fixed != me).then(|| {
+            Verdict::wait(Rule::C3, WaitReason::Seed, format!("bootstrap.seed says that only {fixed} plans"))
+                .hint(format!("start {fixed}, or set bootstrap.seed to a host that runs"))
+        });
+    }
+    let present = present(look);
+    let waiting = |node: &NodeName| {
+        look.store().and_then(|s| s.roll_call.iter().find(|e| e.node == *node)).map(|e| e.waiting_seconds)
+    };
+    let candidates = present
+        .iter()
+        .map(|node| SeedCandidate {
+            node: node.clone(),
+            waiting_seconds: waiting(node).unwrap_or(look.facts.waited_seconds),
+        })
+        .collect();
+    let order = seed::rank(candidates);
+    let rank = order.iter().position(|n| n == me).unwrap_or(0) as u64;
+    // Each rank before this one has a share of time as long as peer_wait.
+    let share = look.policy.peer_wait_seconds.saturating_mul(rank.saturating_add(1));
+    let first = order.first()?;
+    (rank > 0 && look.facts.waited_seconds < share).then(|| {
+        Verdict::wait(Rule::C3, WaitReason::Seed, format!("{first} tries first; this host follows after {share} s"))
+    })
+}

@@ -1,0 +1,332 @@
+//! Rules about this host: its data dir, its requests, and how etcd will be started.
+
+use super::{Decision, Draft, Look, ManagedBy, Policy, RefuseReason, Rule, Verdict, WaitReason};
+use crate::core::facts::{CauseCode, DataDir, Facts, Observed};
+use crate::core::model::SnapshotName;
+use crate::core::plan::{PlanCause, majorities_can_be_disjoint};
+use crate::core::select;
+
+/// A healthy member that is not this slot's is foreign: its peer URLs are not ours, or plans exist and its cluster is in none of them.
+pub(super) fn judge_data_dir(facts: &Facts, policy: &Policy) -> Observed<DataDir> {
+    let Observed::Known(DataDir::Healthy(member)) = &facts.data_dir else { return facts.data_dir.clone() };
+    let sorted = |urls: &[String]| {
+        let mut urls = urls.to_vec();
+        urls.sort();
+        urls
+    };
+    let mine = member.members.iter().find(|m| m.id == member.member_id);
+    if let Some(me) = mine.filter(|m| !m.peer_urls.is_empty() && !policy.peer_urls().is_empty())
+        && sorted(&me.peer_urls) != sorted(policy.peer_urls())
+    {
+        return Observed::Known(DataDir::Foreign {
+            what: format!(
+                "its member {} has the peer URLs {}, and the configuration gives {} the URLs {}",
+                member.member_id,
+                me.peer_urls.join(","),
+                policy.node,
+                policy.peer_urls().join(",")
+            ),
+        });
+    }
+    if let Some(store) = facts.store.known()
+        && !store.lives.is_empty()
+        && store.life_of(member.cluster_id).is_none()
+    {
+        return Observed::Known(DataDir::Foreign {
+            what: format!(
+                "its cluster id {} is in none of the {} plans of the store",
+                member.cluster_id,
+                store.lives.len()
+            ),
+        });
+    }
+    facts.data_dir.clone()
+}
+
+/// B0: kubeadm has not been run here yet.
+pub(super) fn not_yet_control_plane(look: &Look<'_>) -> Option<Verdict> {
+    let manifest = look.facts.start.known()?.manifest_present?;
+    let void = look.data_known()?.is_void();
+    let no_request = matches!(look.facts.request.known(), Some(None));
+    if look.policy.managed_by != ManagedBy::Kubeadm || manifest || !void || !no_request {
+        return None;
+    }
+    let quorate = look.facts.live.clusters.iter().any(|c| c.quorate);
+    let empty = look.store().is_some_and(|s| s.plan.is_none() && s.snapshots.is_empty());
+    (quorate || empty).then(|| {
+        Verdict::new(
+            Rule::B0,
+            Decision::Start,
+            "kubeadm has not put an etcd manifest here yet, and there is nothing to restore: 'kubeadm init' or 'kubeadm join' does the rest",
+        )
+    })
+}
+
+/// D0: an etcd runs on the data dir.
+pub(super) fn in_use(look: &Look<'_>) -> Option<Verdict> {
+    matches!(look.data_known()?, DataDir::InUse).then(|| {
+        Verdict::new(Rule::D0, Decision::Start, format!("an etcd runs on {}; nothing is touched", look.policy.data_dir))
+    })
+}
+
+/// D1: what is on the local disk could not be found out.
+pub(super) fn local_unknown(look: &Look<'_>) -> Option<Verdict> {
+    let cause = match (&look.data, &look.facts.staging) {
+        (Observed::Unknown(cause), _) => cause,
+        (Observed::Known(data), Observed::Unknown(cause)) if data.is_void() => cause,
+        _ => return None,
+    };
+    let hint = cause.hint.clone().unwrap_or_else(|| match cause.code {
+        CauseCode::MountMissing => {
+            format!("mount the file system of {} and it goes on by itself", look.policy.data_dir)
+        }
+        _ => format!(
+            "make {} readable ('journalctl -k' shows disk errors) and it goes on by itself",
+            look.policy.data_dir
+        ),
+    });
+    Some(
+        Verdict::wait(
+            Rule::D1,
+            WaitReason::LocalUnknown,
+            format!("the data dir {} could not be looked at: {}", look.policy.data_dir, cause.text),
+        )
+        .hint(hint),
+    )
+}
+
+/// The request that is still to be done.
+fn pending<'a>(look: &'a Look<'_>) -> Option<&'a crate::core::facts::Request> {
+    let request = look.facts.request.known()?.as_ref()?;
+    (!look.consumed(&request.id) && look.facts.attempts.request_failed.is_none()).then_some(request)
+}
+
+/// F0: a request is pending (or may be), and what it needs cannot be read.
+pub(super) fn request_without_store(look: &Look<'_>) -> Option<Verdict> {
+    if let Observed::Unknown(cause) = &look.facts.request {
+        return Some(
+            Verdict::wait(
+                Rule::F0,
+                WaitReason::LocalUnknown,
+                format!("it could not be found out whether a restore was requested: {}", cause.text),
+            )
+            .hint(cause.hint.clone().unwrap_or_else(|| "make the request file readable, or remove it".into())),
+        );
+    }
+    let request = pending(look)?;
+    let (reason, text) = match (&look.facts.store, &look.facts.memory) {
+        (Observed::Unknown(cause), _) if cause.code == CauseCode::StoreForgot => (WaitReason::StoreForgot, &cause.text),
+        (Observed::Unknown(cause), _) => (WaitReason::Store, &cause.text),
+        (_, Observed::Unknown(cause)) => (WaitReason::LocalUnknown, &cause.text),
+        _ => return None,
+    };
+    Some(
+        Verdict::wait(
+            Rule::F0,
+            reason,
+            format!(
+                "a restore of {:?} was requested in {}, and cannot be done yet: {text}",
+                request.snapshot, request.found_in
+            ),
+        )
+        .hint("to give the request up and start with the data that is here, type: lifeboat restore-once --cancel"),
+    )
+}
+
+/// F1: a forced plan that this slot has still to follow.
+pub(super) fn follow_forced_plan(look: &Look<'_>) -> Option<Verdict> {
+    let newest = look.plan()?;
+    let plan = &newest.plan;
+    let urls = look.policy.peer_urls();
+    if plan.cause != PlanCause::Forced || newest.cancelled || !plan.lists(&look.policy.node, urls) {
+        return None;
+    }
+    if look.facts.attempts.request_failed.is_some() {
+        return None;
+    }
+    let lived =
+        look.store()?.snapshots.iter().any(|s| s.manifest.as_ref().is_ok_and(|c| c.cluster_id == plan.cluster_id));
+    let older = match look.data_known()? {
+        DataDir::Healthy(member) => member.cluster_id != plan.cluster_id,
+        DataDir::InUse => false,
+        DataDir::Absent | DataDir::Empty | DataDir::Damaged { .. } | DataDir::Foreign { .. } => true,
+    };
+    if lived || !older || (look.marked(newest) && !look.staging_belongs_to_mark(newest)) {
+        return None;
+    }
+    // A host that has no memory cannot know whether it followed this plan before.
+    look.facts.memory.known()?;
+    Some(Verdict::new(
+        Rule::F1,
+        Decision::Apply { generation: plan.generation },
+        format!(
+            "a person asked for a restore ({}), and plan {} lists this host, which has not followed it yet",
+            plan.request.as_deref().unwrap_or("no id"),
+            plan.generation
+        ),
+    ))
+}
+
+/// F2: a request that no plan has consumed.
+pub(super) fn force_plan(look: &Look<'_>) -> Option<Verdict> {
+    let request = pending(look)?;
+    let store = look.store()?;
+    look.facts.memory.known()?;
+    let storage = look.policy.storage_version.as_deref();
+    let snapshot = if request.snapshot == "latest" {
+        select::best(&store.snapshots, &look.facts.attempts.excluded, storage).map(|(name, _)| name.clone())
+    } else {
+        SnapshotName::new(&request.snapshot).ok().filter(|wanted| {
+            store.snapshots.iter().any(|s| s.name == *wanted && select::ineligible(s, true, storage).is_none())
+        })
+    };
+    let voters = look.configured();
+    let alive = look
+        .plan()
+        .filter(|p| !p.lost && !p.cancelled)
+        .map(|p| p.plan.voters.iter().map(|v| v.name.clone()).collect::<Vec<_>>());
+    if let Some(others) = alive
+        && majorities_can_be_disjoint(&voters, &others)
+    {
+        return Some(
+            Verdict::refuse(
+                Rule::F2,
+                RefuseReason::TwoLives,
+                "the requested restore could form a second cluster: its members and the recorded voters of the newest life could each find a majority without the other",
+            )
+            .hint("list the members of the old cluster under cluster.members, or take the request back: lifeboat restore-once --cancel"),
+        );
+    }
+    // A request for what is not there ends in the loop as a failed attempt: the host goes on without it, loudly.
+    let wanted = snapshot.or_else(|| SnapshotName::new(&request.snapshot).ok());
+    Some(Verdict::new(
+        Rule::F2,
+        Decision::MakePlan(Draft {
+            generation: look.next_generation(),
+            cause: PlanCause::Forced,
+            snapshot: wanted,
+            request: Some(request.id.clone()),
+        }),
+        format!("a restore of {:?} was requested in {} (id {})", request.snapshot, request.found_in, request.id),
+    ))
+}
+
+/// J1: everything was ready but the last rename.
+pub(super) fn resume(look: &Look<'_>) -> Option<Verdict> {
+    let newest = look.plan()?;
+    let in_the_way = match look.data_known()? {
+        DataDir::Absent | DataDir::Empty => false,
+        DataDir::Damaged { member_present, .. } => *member_present,
+        _ => true,
+    };
+    if newest.cancelled || in_the_way || !look.staging_belongs_to_mark(newest) {
+        return None;
+    }
+    Some(Verdict::new(
+        Rule::J1,
+        Decision::Resume { generation: newest.plan.generation },
+        format!("plan {} was built, marked and interrupted before its last rename", newest.plan.generation),
+    ))
+}
+
+/// D2: the data is damaged or somebody else's.
+pub(super) fn damaged_or_foreign(look: &Look<'_>) -> Option<Verdict> {
+    let (reason, what) = match look.data_known()? {
+        DataDir::Damaged { what, .. } => (RefuseReason::Damaged, what),
+        DataDir::Foreign { what } => (RefuseReason::Foreign, what),
+        _ => return None,
+    };
+    let quorate = look.facts.live.clusters.iter().find(|c| c.quorate);
+    let dir = &look.policy.data_dir;
+    let state = if reason == RefuseReason::Damaged { "damaged" } else { "not this host's" };
+    let because = format!("the data dir {dir} is {state}: {what}");
+    let command = "type: lifeboat quarantine add (it moves member/ aside, deletes nothing)";
+    Some(match quorate {
+        Some(cluster) if look.policy.replace_damaged => Verdict::new(
+            Rule::D2,
+            Decision::Quarantine,
+            format!("{because}; the quorate cluster {} can be joined, and bootstrap.replace_damaged is set", cluster.cluster_id),
+        ),
+        Some(cluster) => Verdict::refuse(Rule::D2, reason, format!("{because}; the quorate cluster {} answers", cluster.cluster_id))
+            .hint(format!("to move the data aside and join, {command}")),
+        None => Verdict::refuse(Rule::D2, reason, format!("{because}; no quorate cluster answers")).hint(format!(
+            "if the data is worthless, {command}; the host then restores from the store. If it is worth saving, copy it first"
+        )),
+    })
+}
+
+/// D3: the data was built for a plan that a person has taken back since.
+pub(super) fn cancelled_since(look: &Look<'_>) -> Option<Verdict> {
+    let id = look.cluster_id()?;
+    let life = look.store()?.life_of(id)?;
+    life.cancelled.then(|| {
+        Verdict::new(
+            Rule::D3,
+            Decision::PutBack { generation: life.generation },
+            format!("the data dir was made for plan {}, which was cancelled since", life.generation),
+        )
+    })
+}
+
+/// D7: the data is healthy; whatever else is unknown.
+pub(super) fn healthy(look: &Look<'_>) -> Option<Verdict> {
+    let DataDir::Healthy(member) = look.data_known()? else { return None };
+    let unknown = match &look.facts.store {
+        Observed::Unknown(cause) => format!(" (the store is not needed for that; it is unknown: {})", cause.text),
+        Observed::Known(_) => String::new(),
+    };
+    Some(Verdict::new(
+        Rule::D7,
+        Decision::Start,
+        format!(
+            "{} holds the healthy member {} of cluster {}{unknown}",
+            look.policy.data_dir, member.member_id, member.cluster_id
+        ),
+    ))
+}
+
+/// J0: etcd would be started with flags that contradict the verdict.
+pub(super) fn start_flags_disagree(look: &Look<'_>, verdict: &Verdict) -> Option<Verdict> {
+    let starts = matches!(
+        verdict.decision,
+        Decision::Start | Decision::Apply { .. } | Decision::Resume { .. } | Decision::Join { .. }
+    );
+    if !starts || matches!(verdict.rule, Rule::B0 | Rule::D0) {
+        return None;
+    }
+    let flags = look.facts.start.known()?;
+    let trimmed = |path: &str| path.trim_end_matches('/').to_owned();
+    let differs =
+        |theirs: &Option<String>, ours: &str| theirs.as_deref().is_some_and(|theirs| trimmed(theirs) != trimmed(ours));
+    let (what, edit) = if flags.force_new_cluster {
+        ("--force-new-cluster is set".to_owned(), "remove --force-new-cluster".to_owned())
+    } else if differs(&flags.data_dir, &look.policy.data_dir) {
+        let theirs = flags.data_dir.clone().unwrap_or_default();
+        (
+            format!("--data-dir is {theirs}, and etcd.data_dir is {}", look.policy.data_dir),
+            "make --data-dir and etcd.data_dir the same directory".to_owned(),
+        )
+    } else if differs(&flags.wal_dir, look.policy.wal_dir.as_deref().unwrap_or_default()) {
+        let theirs = flags.wal_dir.clone().unwrap_or_default();
+        (
+            format!(
+                "--wal-dir is {theirs:?}, and etcd.wal_dir is {:?}",
+                look.policy.wal_dir.as_deref().unwrap_or_default()
+            ),
+            "make --wal-dir and etcd.wal_dir the same directory".to_owned(),
+        )
+    } else {
+        return None;
+    };
+    Some(
+        Verdict::refuse(
+            Rule::J0,
+            RefuseReason::StartFlagsDisagree,
+            format!(
+                "rule {} allows etcd to start, but its flags in {} contradict that: {what}",
+                verdict.rule, flags.read_from
+            ),
+        )
+        .hint(format!("{edit} (in {})", flags.read_from)),
+    )
+}
