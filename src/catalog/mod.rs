@@ -1,5 +1,10 @@
-//! What is in the store: signed records and snapshots, by key.
+//! What is in the store: signed records, snapshots and plans, by key.
 //!
 //! It knows keys and records; it does not know S3, etcd or why something is read.
 
+pub mod attached;
+pub mod keys;
+pub mod plans;
+pub mod presence;
 pub mod records;
+pub mod snapshots;

@@ -171,7 +171,11 @@ mod tests {
             let failed = decoder.read_to_end(&mut out).unwrap_err();
             assert_eq!(failed.kind(), io::ErrorKind::InvalidData, "{compression}");
             assert_eq!(out.len(), 1000, "{compression}: more than the limit came out");
-            assert_eq!(decode(compression, &stored, raw.len() as u64).unwrap().len(), raw.len(), "{compression}: exact fit");
+            assert_eq!(
+                decode(compression, &stored, raw.len() as u64).unwrap().len(),
+                raw.len(),
+                "{compression}: exact fit"
+            );
         }
     }
 

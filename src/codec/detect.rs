@@ -40,7 +40,10 @@ pub fn detect(name: &str, head: &[u8]) -> Result<Compression, Unrecognized> {
         });
     }
     if head.starts_with(AGE) {
-        return Err(Unrecognized { what: "it is encrypted with age", hint: "decrypt it first: age -d -i KEY FILE > FILE.db" });
+        return Err(Unrecognized {
+            what: "it is encrypted with age",
+            hint: "decrypt it first: age -d -i KEY FILE > FILE.db",
+        });
     }
     // The first meta page may be damaged while the second one is whole: the reader of the file judges that.
     if name.ends_with(".db") && head.len() > BOLT_AT {

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{ClusterId, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName, Timestamp};
+use super::model::{ClusterId, Generation, NodeName, Nonce, Revision, Sha256, SnapshotName, Timestamp};
 
 /// Why a life began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -172,16 +172,6 @@ pub struct PersonsWord {
     pub at: Timestamp,
     /// Tells our own write from another's.
     pub nonce: Nonce,
-}
-
-/// The member of a voter in a life, as etcd will compute it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VoterId {
-    /// Id in this life.
-    pub id: MemberId,
-    /// The voter.
-    #[serde(flatten)]
-    pub voter: Voter,
 }
 
 /// Voters needed so that a majority of `n` has agreed.

@@ -1,0 +1,183 @@
+//! Plans, started marks, recorded voters and a person's words about them.
+//!
+//! Each is created once at its exact key and read by GET at its exact key. A listing only hints at where to begin; one record that cannot be read or
+//! trusted makes the whole answer an error, never a shorter one.
+
+use std::collections::BTreeSet;
+
+use super::keys;
+use super::records::{Created, ReadError, Records};
+use crate::core::facts::{Life, PlanFacts};
+use crate::core::model::{Generation, NodeName};
+use crate::core::plan::{PersonsWord, Plan, StartedMark, VotersRecord};
+use crate::core::record::{RecordKind, RecordProblem};
+use crate::ports::StoreResult;
+
+/// More lives than this are a defect or an attack, not a history.
+const MOST_GENERATIONS: u64 = 100_000;
+
+/// The plans of one cluster in one store.
+#[derive(Clone)]
+pub struct Plans {
+    records: Records,
+}
+
+impl Plans {
+    /// Plans beside these records.
+    pub fn new(records: Records) -> Self {
+        Plans { records }
+    }
+
+    fn problem(&self, key: &str, problem: RecordProblem) -> ReadError {
+        ReadError::Problem { location: self.records.store().location(), key: key.to_owned(), problem }
+    }
+
+    /// The plan of `generation`; `None` only on the store's word that there is none.
+    ///
+    /// # Errors
+    /// When the store fails, or what is there cannot be trusted.
+    pub async fn plan(&self, generation: Generation) -> Result<Option<Plan>, ReadError> {
+        let key = keys::plan(generation);
+        let Some(read) = self.records.read::<Plan>(RecordKind::Plan, &key).await? else { return Ok(None) };
+        if read.body.generation != generation || read.generation != generation {
+            let why = format!("it says generation {}", read.body.generation);
+            return Err(self.problem(&key, RecordProblem::BadBody(why)));
+        }
+        Ok(Some(read.body))
+    }
+
+    /// All lives, oldest first, with all that belongs to the newest. `at_least`: the highest generation that this host remembers.
+    ///
+    /// # Errors
+    /// As [`Plans::plan`].
+    pub async fn history(&self, at_least: Generation) -> Result<(Vec<Life>, Option<PlanFacts>), ReadError> {
+        let mut generations: BTreeSet<u64> = BTreeSet::new();
+        for object in self.records.store().list(keys::PLAN_FOLDER).await? {
+            let rest = object.key.strip_prefix(keys::PLAN_FOLDER).unwrap_or_default();
+            let number = rest.split(['/', '.']).next().unwrap_or_default();
+            if let Ok(number) = number.parse::<u64>()
+                && number > 0
+            {
+                generations.insert(number);
+            }
+        }
+        if at_least > Generation(0) {
+            generations.insert(at_least.0);
+        }
+        let mut lives = Vec::new();
+        let mut newest = None;
+        // A listing may lag behind: walk on from its end by GET until the store says that there is no further plan.
+        let mut next = generations.pop_first().unwrap_or(1);
+        loop {
+            let generation = Generation(next);
+            match self.plan(generation).await? {
+                Some(plan) => {
+                    let cancelled = self.word(RecordKind::Cancelled, &keys::cancelled(generation)).await?.is_some();
+                    lives.push(Life {
+                        generation,
+                        cluster_id: plan.cluster_id,
+                        cause: plan.cause,
+                        cancelled,
+                        request: plan.request.clone(),
+                    });
+                    newest = Some((plan, cancelled));
+                    generations.remove(&(next + 1));
+                    next += 1;
+                }
+                None => match generations.pop_first() {
+                    Some(further) => next = further,
+                    None => break,
+                },
+            }
+            if lives.len() as u64 > MOST_GENERATIONS {
+                let why = "there are more plans than any cluster has lives".to_owned();
+                return Err(self.problem(&keys::plan(generation), RecordProblem::BadBody(why)));
+            }
+        }
+        let Some((plan, cancelled)) = newest else { return Ok((lives, None)) };
+        let generation = plan.generation;
+        let lost = self.word(RecordKind::Lost, &keys::lost(generation)).await?.is_some();
+        let marks = self.marks(&plan).await?;
+        let voters = self.voters(generation).await?;
+        Ok((lives, Some(PlanFacts { plan, cancelled, lost, marks, voters })))
+    }
+
+    async fn word(&self, kind: RecordKind, key: &str) -> Result<Option<PersonsWord>, ReadError> {
+        Ok(self.records.read::<PersonsWord>(kind, key).await?.map(|r| r.body))
+    }
+
+    /// The started marks of a life: those of its voters by GET, and any others that a listing shows.
+    async fn marks(&self, plan: &Plan) -> Result<Vec<StartedMark>, ReadError> {
+        let folder = keys::started_folder(plan.generation);
+        let mut slots: BTreeSet<NodeName> = plan.voters.iter().map(|v| v.name.clone()).collect();
+        for object in self.records.store().list(&folder).await? {
+            let name = object.key.strip_prefix(&folder).and_then(|f| f.strip_suffix(".json"));
+            if let Some(Ok(name)) = name.map(NodeName::new) {
+                slots.insert(name);
+            }
+        }
+        let mut marks = Vec::new();
+        for slot in slots {
+            marks.extend(self.mark(plan.generation, &slot).await?);
+        }
+        Ok(marks)
+    }
+
+    /// The started mark of one slot in one life.
+    ///
+    /// # Errors
+    /// As [`Plans::plan`].
+    pub async fn mark(&self, generation: Generation, node: &NodeName) -> Result<Option<StartedMark>, ReadError> {
+        let key = keys::started(generation, node);
+        let Some(read) = self.records.read::<StartedMark>(RecordKind::Started, &key).await? else { return Ok(None) };
+        if &read.body.node != node || read.body.generation != generation {
+            let why = format!("it is the mark of {} in generation {}", read.body.node, read.body.generation);
+            return Err(self.problem(&key, RecordProblem::BadBody(why)));
+        }
+        Ok(Some(read.body))
+    }
+
+    async fn voters(&self, generation: Generation) -> Result<Vec<VotersRecord>, ReadError> {
+        let mut all = Vec::new();
+        loop {
+            let key = keys::voters(generation, all.len() as u64 + 1);
+            match self.records.read::<VotersRecord>(RecordKind::Voters, &key).await? {
+                Some(read) => all.push(read.body),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Writes a plan, unless its generation has one.
+    ///
+    /// # Errors
+    /// When the store fails, or it cannot be found out whose plan is there.
+    pub async fn create(&self, plan: &Plan) -> StoreResult<Created> {
+        self.records.create(RecordKind::Plan, &keys::plan(plan.generation), plan.generation, plan).await
+    }
+
+    /// Takes a started mark, unless the slot has one in this life.
+    ///
+    /// # Errors
+    /// As [`Plans::create`].
+    pub async fn take_mark(&self, mark: &StartedMark) -> StoreResult<Created> {
+        let key = keys::started(mark.generation, &mark.node);
+        self.records.create(RecordKind::Started, &key, mark.generation, mark).await
+    }
+
+    /// Records that a person takes a plan back. `Created::Taken`: somebody did before.
+    ///
+    /// # Errors
+    /// As [`Plans::create`].
+    pub async fn cancel(&self, word: &PersonsWord) -> StoreResult<Created> {
+        self.records.create(RecordKind::Cancelled, &keys::cancelled(word.generation), word.generation, word).await
+    }
+
+    /// Records that a person declares a life lost. `Created::Taken`: somebody did before.
+    ///
+    /// # Errors
+    /// As [`Plans::create`].
+    pub async fn declare_lost(&self, word: &PersonsWord) -> StoreResult<Created> {
+        self.records.create(RecordKind::Lost, &keys::lost(word.generation), word.generation, word).await
+    }
+}
