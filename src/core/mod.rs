@@ -4,3 +4,4 @@
 //! makes every decision testable in a table and a dry run equal to the real run.
 
 pub mod model;
+pub mod schedule;
