@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
-use jiff::SignedDuration;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{SignedDuration, Zoned};
 use sha2::{Digest, Sha256};
 
 use crate::core::model::{Invalid, Timestamp};
@@ -96,7 +96,11 @@ impl Schedule {
         let whole = Timestamp::from_second(t.as_nanosecond().div_euclid(1_000_000_000).try_into().ok()?).ok()?;
         let next = match &self.rule {
             Rule::Cron { cron, zone } => {
-                cron.find_next_occurrence(&whole.to_zoned(zone.clone()), false).ok()?.timestamp()
+                let from = whole.to_zoned(zone.clone());
+                match cron.find_next_occurrence(&from, false) {
+                    Ok(next) => next.timestamp(),
+                    Err(_) => end_of_long_gap(cron, &from)?,
+                }
             }
             Rule::Every(period) => {
                 let period = period.as_secs();
@@ -128,6 +132,17 @@ impl Schedule {
             window = window.checked_mul(2)?;
         }
     }
+}
+
+/// The end of the gap that swallows the next civil time of `cron`. Croner gives up on gaps of more than two hours
+/// (a zone that changes sides of the date line skips a day), which would end the schedule for good.
+fn end_of_long_gap(cron: &Cron, from: &Zoned) -> Option<Timestamp> {
+    let civil = cron.find_next_occurrence(&from.datetime(), false).ok()?;
+    let AmbiguousOffset::Gap { before, .. } = from.time_zone().to_ambiguous_zoned(civil).offset() else {
+        return None;
+    };
+    let behind = before.to_timestamp(civil).ok()?.checked_add(SignedDuration::from_secs(1)).ok()?;
+    from.time_zone().preceding(behind).next().map(|transition| transition.timestamp())
 }
 
 fn parse_period(rest: &str) -> Result<SignedDuration, String> {
