@@ -9,5 +9,6 @@ pub mod manifest;
 pub mod model;
 pub mod plan;
 pub mod record;
+pub mod schedule;
 pub mod seed;
 pub mod select;

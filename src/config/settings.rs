@@ -1,0 +1,294 @@
+//! The settings: validated and typed, defaults applied. What the rest of the crate sees of the configuration.
+//!
+//! It exists so that no other module parses a text or knows a default. It may not read files.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use crate::core::model::{ClusterName, Compression, NodeName};
+use crate::core::schedule::Schedule;
+use crate::error::{Error, Kind, Result};
+
+use super::secret::SecretSource;
+
+/// A shorter cluster token could be guessed by who reads the store.
+const SHORTEST_TOKEN: usize = 16;
+
+/// Everything that is configured.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `[cluster]`
+    pub cluster: Cluster,
+    /// `[node]`
+    pub node: Node,
+    /// `[etcd]`
+    pub etcd: Etcd,
+    /// `[store]`
+    pub store: Store,
+    /// `[[schedule]]`, names unique, in the order of the files.
+    pub schedules: Vec<ScheduleSettings>,
+    /// `[bootstrap]`
+    pub bootstrap: Bootstrap,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[cluster]`: what all hosts of the control plane share.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// The cluster's name.
+    pub name: ClusterName,
+    /// Where the cluster token is; see [`Cluster::token`].
+    pub token_file: SecretSource,
+    /// One entry per control-plane host, at least one; names and URLs are unique.
+    pub members: Vec<ConfiguredMember>,
+}
+
+impl Cluster {
+    /// The cluster token, read anew.
+    ///
+    /// # Errors
+    /// When its file cannot be used (see [`SecretSource::read`]), or the token has fewer than 16 characters.
+    pub fn token(&self) -> Result<SecretString> {
+        let token = self.token_file.read()?;
+        if token.expose_secret().chars().count() < SHORTEST_TOKEN {
+            let text = format!("the cluster token in {:?} has fewer than {SHORTEST_TOKEN} characters", self.token_file);
+            return Err(Error::new(Kind::Config, text)
+                .hint("on one host: head -c 32 /dev/urandom | base64 > FILE, then copy FILE to the others"));
+        }
+        Ok(token)
+    }
+
+    /// The configured member of this name.
+    pub fn member(&self, name: &NodeName) -> Option<&ConfiguredMember> {
+        self.members.iter().find(|m| m.name == *name)
+    }
+}
+
+/// One control-plane host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredMember {
+    /// Name of the host and of its etcd member.
+    pub name: NodeName,
+    /// Where the other members reach it; at least one.
+    pub peer_urls: Vec<Url>,
+    /// Where clients reach it; at least one.
+    pub client_urls: Vec<Url>,
+}
+
+/// `[node]`: this host.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its name, one of `cluster.members`.
+    pub name: NodeName,
+    /// Spool and history of the agent.
+    pub state_dir: PathBuf,
+}
+
+impl Node {
+    /// Where snapshots lie until they are in the store.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.state_dir.join("spool")
+    }
+}
+
+/// What starts etcd on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagedBy {
+    /// A plain unit.
+    Systemd,
+    /// A static pod of the kubelet.
+    Kubeadm,
+    /// Inside k3s.
+    K3s,
+    /// Inside rke2.
+    Rke2,
+}
+
+/// `[etcd]`: the local member.
+#[derive(Debug, Clone)]
+pub struct Etcd {
+    /// What starts it.
+    pub managed_by: ManagedBy,
+    /// Its data dir; `member/` is inside. Its owner is that of etcd.
+    pub data_dir: PathBuf,
+    /// A WAL dir outside of the data dir.
+    pub wal_dir: Option<PathBuf>,
+    /// Its client URL.
+    pub endpoint: Url,
+    /// CA of its certificate.
+    pub ca_file: Option<PathBuf>,
+    /// Our client certificate and its key.
+    pub client_certificate: Option<ClientCertificate>,
+    /// User and password, when etcd has authentication on.
+    pub login: Option<Login>,
+    /// What the bootstrap writes for etcd to start with.
+    pub environment_file: PathBuf,
+}
+
+/// A client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// PEM, may be a chain.
+    pub cert_file: PathBuf,
+    /// PEM.
+    pub key_file: PathBuf,
+}
+
+/// A user of etcd.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: SecretSource,
+}
+
+/// `[store]`: where snapshots go.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// A directory.
+    Dir {
+        /// The folder of this cluster.
+        path: PathBuf,
+    },
+    /// S3 or something that speaks it.
+    S3(Box<S3>),
+}
+
+/// `[store.s3]`
+#[derive(Debug, Clone)]
+pub struct S3 {
+    /// Scheme, host and port.
+    pub endpoint: Url,
+    /// The bucket.
+    pub bucket: String,
+    /// Key prefix of this cluster, without slashes at its ends; never empty.
+    pub folder: String,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// `https://host/bucket` rather than `https://bucket.host`.
+    pub path_style: bool,
+    /// CA of the endpoint, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `None`: environment, profile or instance role.
+    pub credentials: Option<S3Credentials>,
+}
+
+/// Static credentials.
+#[derive(Debug, Clone)]
+pub struct S3Credentials {
+    /// Access key id.
+    pub access_key: SecretSource,
+    /// Secret access key.
+    pub secret_key: SecretSource,
+    /// Of temporary credentials.
+    pub session_token: Option<SecretSource>,
+}
+
+/// Which members take the snapshots of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunOn {
+    /// One per cluster, elected.
+    OneMember,
+    /// Each of them.
+    EveryMember,
+}
+
+/// One `[[schedule]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleSettings {
+    /// Its name, which is also the prefix of its snapshots' names.
+    pub name: String,
+    /// When it fires.
+    pub schedule: Schedule,
+    /// Who runs it.
+    pub run_on: RunOn,
+    /// Compression of its snapshots.
+    pub compression: Compression,
+    /// Runs start up to this long after their slot, each host at its own share; shorter than any gap between slots.
+    pub jitter: Duration,
+}
+
+/// etcd's `--initial-cluster-state`, as the answer to "may an empty cluster be formed?".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitialClusterState {
+    /// Where nothing is remembered, a new cluster may be formed.
+    New,
+    /// Never.
+    Existing,
+}
+
+/// Which snapshot a restore takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotChoice {
+    /// The best eligible one.
+    Latest,
+    /// This one, never another.
+    Named(crate::core::model::SnapshotName),
+}
+
+/// `[bootstrap]`: what may happen before etcd starts.
+#[derive(Debug, Clone)]
+pub struct Bootstrap {
+    /// Whether a lost control plane is restored without asking.
+    pub autorestore: bool,
+    /// What is restored.
+    pub snapshot: SnapshotChoice,
+    /// Whether an empty cluster may be formed.
+    pub initial_cluster_state: InitialClusterState,
+    /// How long to wait for the other members.
+    pub peer_wait: Duration,
+    /// How many steps back from a broken snapshot are allowed.
+    pub fallback: u32,
+    /// The only host that may write plans.
+    pub seed: Option<NodeName>,
+    /// Whether a damaged data dir is quarantined when a live cluster can be joined.
+    pub replace_damaged: bool,
+    /// Revisions are raised by this much in forced and automatic restores.
+    pub bump_revision: u64,
+    /// Root-owned memory of this host.
+    pub state_dir: PathBuf,
+    /// The one-shot request.
+    pub request_file: PathBuf,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the usual levels")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Where and how is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// The journal when stderr is connected to it, else text on stderr.
+    Auto,
+    /// Lines for people, on stderr.
+    Text,
+    /// One JSON object a line, on stderr.
+    Json,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least level that is logged.
+    pub level: LogLevel,
+    /// Where and how.
+    pub format: LogFormat,
+}

@@ -1,0 +1,367 @@
+//! Whole configurations: what they make, and what their mistakes say.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+const MINIMAL: &str = r#"
+[cluster]
+name = "prod-eu1"
+members = [{ name = "cp1", peer_urls = ["https://10.0.0.1:2380"], client_urls = ["https://10.0.0.1:2379"] }]
+"#;
+
+/// A main file and what lies in conf.d.
+fn files(main: &str, drop_ins: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |path: PathBuf, text: &str| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    };
+    fs::create_dir(dir.path().join("conf.d")).unwrap();
+    write(dir.path().join("lifeboat.toml"), main);
+    for (name, text) in drop_ins {
+        write(dir.path().join("conf.d").join(name), text);
+    }
+    dir
+}
+
+fn load_from(dir: &TempDir, env: &[(&str, &str)]) -> Result<Loaded> {
+    let env: Vec<(String, String)> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    load_on(Some(&dir.path().join("lifeboat.toml")), env.into_iter(), "cp1")
+}
+
+fn load_text(main: &str) -> Result<Loaded> {
+    load_from(&files(main, &[]), &[])
+}
+
+/// Message and hint, with the name of the directory left out.
+fn failure(main: &str, drop_ins: &[(&str, &str)], env: &[(&str, &str)]) -> String {
+    let dir = files(main, drop_ins);
+    let e = load_from(&dir, env).map(|l| l.settings).unwrap_err();
+    assert_eq!(e.kind(), Kind::Config, "{e:?}");
+    let text = format!("{}\n{}", e.message(), e.hint_text().unwrap_or("no hint"));
+    text.replace(&format!("{}/", dir.path().display()), "")
+}
+
+fn shipped() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/lifeboat.toml")).unwrap()
+}
+
+#[test]
+fn the_shipped_file_is_valid_and_names_what_must_be_set() {
+    let text = failure(&shipped(), &[], &[]);
+    assert!(text.starts_with("2 problems"), "{text}");
+    assert!(text.contains("cluster.name: it is not set") && text.contains("cluster.members: it is not set"), "{text}");
+}
+
+#[test]
+fn the_shipped_file_states_the_defaults() {
+    let uncommented: String = shipped()
+        .lines()
+        .map(|l| match l.strip_prefix("#!").or_else(|| l.strip_prefix('#')) {
+            Some(rest) if !rest.starts_with(' ') || l.starts_with("#!") => format!("{rest}\n"),
+            _ => format!("{l}\n"),
+        })
+        .collect();
+    let stated = load_text(&uncommented).unwrap();
+    let built_in = load_text(MINIMAL).unwrap();
+    assert_eq!(format!("{:#?}", stated.settings), format!("{:#?}", built_in.settings));
+    let keys = |l: &Loaded| l.explain().into_iter().map(|e| (e.key, e.value)).collect::<Vec<_>>();
+    assert_eq!(keys(&stated), keys(&built_in));
+    let not_stated: Vec<String> =
+        stated.explain().into_iter().filter(|e| e.origin == "default").map(|e| e.key).collect();
+    assert!(not_stated.is_empty(), "keys that the shipped file does not mention: {not_stated:?}");
+}
+
+#[test]
+fn defaults_are_what_the_design_says() {
+    let s = load_text(MINIMAL).unwrap().settings;
+    assert_eq!(s.node.name.as_str(), "cp1");
+    assert_eq!(s.node.spool_dir(), Path::new("/var/lib/lifeboat/spool"));
+    assert_eq!(s.bootstrap.bump_revision, 1_000_000_000);
+    assert_eq!(s.bootstrap.peer_wait.as_secs(), 120);
+    assert_eq!(s.bootstrap.snapshot, SnapshotChoice::Latest);
+    assert!(s.etcd.wal_dir.is_none() && s.etcd.login.is_none() && s.etcd.client_certificate.is_none());
+    assert!(matches!(s.store, Store::Dir { path } if path == Path::new("/var/lib/lifeboat/store")));
+    let [one] = &s.schedules[..] else { panic!("{:?}", s.schedules) };
+    assert_eq!(
+        (one.name.as_str(), one.schedule.as_str(), one.run_on),
+        ("etcd-snapshot", "0 * * * *", RunOn::OneMember)
+    );
+}
+
+#[test]
+fn later_layers_win_and_say_so() {
+    let main = format!("{MINIMAL}[store.s3]\nbucket = \"a\"\nregion = \"r1\"\n[log]\nlevel = \"warn\"\n");
+    let dir = files(
+        &main,
+        &[
+            ("20-b.toml", "store.s3.bucket = \"from-20\"\n"),
+            ("10-a.toml", "store.backend = \"s3\"\n[store.s3]\nbucket = \"from-10\"\nendpoint = \"minio:9000\"\n"),
+            (".hidden.toml", "nonsense = 1\n"),
+            ("note.txt", "nonsense\n"),
+        ],
+    );
+    let env = [
+        ("LIFEBOAT_STORE__S3__REGION", "r2"),
+        ("LIFEBOAT_BOOTSTRAP__FALLBACK", "7"),
+        ("LIFEBOAT_BOOTSTRAP__AUTORESTORE", "false"),
+        ("LIFEBOAT_CONFIG", "ignored"),
+        ("PATH", "/bin"),
+    ];
+    let loaded = load_from(&dir, &env).unwrap();
+    let Store::S3(s3) = &loaded.settings.store else { panic!("{:?}", loaded.settings.store) };
+    assert_eq!((s3.bucket.as_str(), s3.region.as_str()), ("from-20", "r2"));
+    assert_eq!((s3.endpoint.as_str(), s3.folder.as_str()), ("https://minio:9000/", "prod-eu1"));
+    assert_eq!((loaded.settings.bootstrap.fallback, loaded.settings.bootstrap.autorestore), (7, false));
+    let shown = |key: &str| {
+        let all = loaded.explain();
+        let e = all.iter().find(|e| e.key == key).unwrap();
+        format!("{} <- {}", e.value, e.origin.replace(&format!("{}/", dir.path().display()), ""))
+    };
+    assert_eq!(shown("store.s3.bucket"), "\"from-20\" <- conf.d/20-b.toml:1");
+    assert_eq!(shown("store.s3.endpoint"), "\"minio:9000\" <- conf.d/10-a.toml:4");
+    assert_eq!(shown("store.s3.region"), "\"r2\" <- environment variable LIFEBOAT_STORE__S3__REGION");
+    assert_eq!(shown("log.level"), "\"warn\" <- lifeboat.toml:9");
+    assert_eq!(shown("log.format"), "\"auto\" <- default");
+    assert_eq!(shown("cluster.members[cp1].name"), "\"cp1\" <- lifeboat.toml:4");
+    assert_eq!(loaded.files.len(), 3);
+}
+
+#[test]
+fn schedules_merge_by_name() {
+    let names = |main: &str, later: &str| {
+        let dir = files(&format!("{main}\n{MINIMAL}"), &[("x.toml", later)]);
+        let schedules = load_from(&dir, &[]).unwrap().settings.schedules;
+        schedules.iter().map(|s| format!("{} {}", s.name, s.schedule.as_str())).collect::<Vec<_>>().join("; ")
+    };
+    let two =
+        "[[schedule]]\nname = \"a\"\ncron = \"@daily\"\ntimezone = \"Europe/Berlin\"\n[[schedule]]\nname = \"b\"\n";
+    assert_eq!(names(two, ""), "a @daily; b 0 * * * *");
+    assert_eq!(names(two, "[[schedule]]\nname = \"c\"\n"), "a @daily; b 0 * * * *; c 0 * * * *");
+    assert_eq!(names(two, "[[schedule]]\nname = \"a\"\ncron = \"@weekly\"\n"), "a @weekly; b 0 * * * *");
+    assert_eq!(names("schedule = []", ""), "");
+    assert_eq!(names("", "[[schedule]]\ncron = \"@every 12h\""), "etcd-snapshot @every 12h");
+}
+
+/// Configurations that are wrong, and what must be said. Each needle must be in message or hint.
+#[test]
+fn mistakes_are_named() {
+    let s3 = "[store]\nbackend = \"s3\"\n[store.s3]\nendpoint = \"h\"\nbucket = \"bbb\"\n";
+    let cases: [(&str, &[&str]); 37] = [
+        (
+            "[store.s3]\nbuckett = \"b\"",
+            &["lifeboat.toml:6:1", "unknown key \"buckett\" in [store.s3]", "^^^^^^^", "did you mean \"bucket\""],
+        ),
+        ("[bootstrap]\nbucket = \"b\"", &["unknown key \"bucket\" in [bootstrap]", "store.s3.bucket"]),
+        ("[retention]\nkeep_last = 1", &["lifeboat.toml:5:2", "unknown key \"retention\""]),
+        (
+            "[etcd]\ndata_dir = 5",
+            &["lifeboat.toml:6:12", "etcd.data_dir: expected a text", "found a whole number", "data_dir = 5"],
+        ),
+        ("[etcd]\ndata_dir = \"etcd\"", &["not an absolute path"]),
+        ("[etcd]\ndata_dir = \"\"", &["may not be empty"]),
+        ("[etcd]\nmanaged_by = \"rancher\"", &["none of \"systemd\", \"kubeadm\", \"k3s\" or \"rke2\""]),
+        ("[etcd]\nendpoint = \"10.0.0.1:2379\"", &["etcd.endpoint", "http"]),
+        ("[etcd]\nendpoint = \"https://u:hunter2@h:1\"", &["etcd.endpoint: a user or password inside a URL"]),
+        (
+            "[etcd]\nendpoint = \"https://h:1\"\ncert_file = \"/c\"",
+            &["etcd.cert_file", "lifeboat.toml:7", "etcd.key_file is not set"],
+        ),
+        ("[etcd]\nca_file = \"/c\"", &["plain http, but etcd.ca_file is set"]),
+        ("[etcd]\nusername = \"root\"", &["etcd.password_file is not set"]),
+        ("[etcd]\nusername = \"u\"\npassword_file = \"p\"", &["not an absolute path", "credentials directory"]),
+        ("[bootstrap]\npeer_wait = 120", &["lifeboat.toml:6:13", "needs a unit"]),
+        ("[bootstrap]\npeer_wait = \"2 parsecs\"", &["not a length of time"]),
+        ("[bootstrap]\npeer_wait = \"-2m\"", &["negative"]),
+        ("[bootstrap]\nfallback = -1", &["whole number from 0"]),
+        ("[bootstrap]\nseed = \"cp9\"", &["\"cp9\" is not in cluster.members"]),
+        ("[bootstrap]\nautorestore = \"yes\"", &["expected true or false, found a text"]),
+        ("[bootstrap]\nsnapshot = \"../x\"", &["bootstrap.snapshot", "not valid"]),
+        ("[node]\nname = \"cp2\"", &["lifeboat.toml:6", "\"cp2\", but cluster.members has \"cp1\"", "set node.name"]),
+        ("[[schedule]]\ncron = \"0 0 31 2 *\"", &["never fires"]),
+        ("[[schedule]]\ncron = \"* * * *\"", &["4 fields", "lifeboat.toml:6:8"]),
+        ("[[schedule]]\ncron = \"* * * * *\"\njitter = \"60s\"", &["jitter", "not shorter than the 60s"]),
+        ("[[schedule]]\ntimezone = \"Europe/Brelin\"", &["time zone \"Europe/Brelin\" is not known"]),
+        ("[[schedule]]\nname = \"a/b\"", &["snapshot name", "not allowed"]),
+        ("[[schedule]]\n[[schedule]]", &["second [[schedule]] named \"etcd-snapshot\"", "lifeboat.toml:5"]),
+        ("[store]\ns3 = \"x\"", &["store.s3 is a section", "[store.s3]"]),
+        ("[store]\nbackend = \"gcs\"", &["none of \"s3\" or \"dir\""]),
+        ("[store]\nbackend = \"s3\"", &["2 problems", "store.s3.endpoint", "store.s3.bucket"]),
+        ("[store.s3]\nbucket = \"b\"", &["[store.s3] is filled in", "backend = \"s3\""]),
+        (&format!("{s3}folder = \"a//b\""), &["store.s3.folder"]),
+        (
+            &format!("{s3}insecure = true\naccess_key = \"hunter2\""),
+            &["store.s3.secret_key", "it is not set, but access_key is"],
+        ),
+        (&format!("{s3}secret_key = \"hunter2\"\nsecret_key_file = \"/f\""), &["store.s3.secret_key is set as well"]),
+        (
+            "[store]\nbackend = \"s3\"\n[store.s3]\nendpoint = \"http://h\"\nbucket = \"bbb\"",
+            &["in the clear", "insecure = true"],
+        ),
+        (
+            "[store]\nbackend = \"s3\"\n[store.s3]\nendpoint = \"s3.eu-west-2.amazonaws.com\"\nbucket = \"bbb\"",
+            &["that of eu-west-2", "region = \"eu-west-2\""],
+        ),
+        ("[log\nlevel = 1", &["lifeboat.toml:5:5", "not valid TOML"]),
+    ];
+    for (more, needles) in cases {
+        let text = failure(&format!("{MINIMAL}{more}\n"), &[], &[]);
+        for needle in needles {
+            assert!(text.contains(needle), "{needle:?} is not in\n{text}\nof\n{more}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn members_are_compared() {
+    let text = failure(
+        r#"
+[cluster]
+name = "x"
+members = [
+  { name = "cp1", peer_urls = ["https://a:2380"], client_urls = ["https://a:2379"] },
+  { name = "cp1", peer_urls = ["https://b:2380"], client_urls = ["https://a:2379"] },
+]
+"#,
+        &[],
+        &[],
+    );
+    assert!(text.starts_with("2 problems"), "{text}");
+    assert!(text.contains("lifeboat.toml:6: cluster.members[1]: a second member named \"cp1\""), "{text}");
+    assert!(text.contains("https://a:2379 in client_urls of cp1 is also in client_urls of cp1"), "{text}");
+    let text = failure("[cluster]\nname = \"x\"\nmembers = [{ name = \"cp1\" }]", &[], &[]);
+    assert!(text.contains("no peer_urls") && text.contains("no client_urls"), "{text}");
+}
+
+#[test]
+fn all_problems_of_all_sources_are_reported_at_once() {
+    let main = format!("{MINIMAL}[log]\nlevel = \"loud\"\nlvel = 1\n");
+    let text = failure(
+        &main,
+        &[("a.toml", "[stor]\n"), ("b.toml", "x = [\n")],
+        &[("LIFEBOAT_STORE_S3_BUCKET", "b"), ("LIFEBOAT_BOOTSTRAP__FALLBACK", "many"), ("LIFEBOAT_SCHEDULE", "[]")],
+    );
+    assert!(text.starts_with("7 problems"), "{text}");
+    for needle in [
+        "lifeboat.toml:6:9: log.level",
+        "lifeboat.toml:7:1: unknown key \"lvel\"",
+        "did you mean \"level\"?",
+        "conf.d/a.toml:1:2",
+        "did you mean \"store\"?",
+        "conf.d/b.toml:",
+        "LIFEBOAT_STORE__S3__BUCKET?",
+        "environment variable LIFEBOAT_BOOTSTRAP__FALLBACK: bootstrap.fallback: expected a whole number",
+        "a list can be set in a file only",
+        "lifeboat config check",
+    ] {
+        assert!(text.contains(needle), "{needle:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn secrets_stay_hidden() {
+    let good = format!(
+        "{MINIMAL}[store]\nbackend = \"s3\"\n[store.s3]\nendpoint = \"h\"\nbucket = \"bbb\"\naccess_key = \"AKhunter2\"\nsecret_key = \"hunter2\"\n"
+    );
+    let loaded = load_text(&good).unwrap();
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    let shown = loaded.explain();
+    assert!(shown.iter().any(|e| e.key == "store.s3.secret_key" && e.value == "(set, not shown)"));
+    assert!(shown.iter().all(|e| !e.value.contains("hunter2")));
+    for broken in [
+        "secret_key = \"hunter2",
+        "secret_kye = \"hunter2\"",
+        "secret_key = \"\"\"\nhunter2 = hunter2\n",
+        "secret_key = hunter2",
+        "secret_key = [\"hunter2\"]",
+        "secret_key = \"hun\\u0007ter2 hunter2\"",
+        "bucket = \"b\", secret_key = \"hunter2",
+        "access_key = \"hunter2\" secret_key = \"hunter2\"",
+        "secret_key = \"a\"\nsecret_key = \"hunter2\"",
+        "s3 = { secret_key = \"hunter2\", buckett = 1 }",
+        "x = { secret_key = \"hunter2\"",
+        "\"hunter2",
+        "secret_key \"hunter2\"",
+    ] {
+        let text = failure(&format!("{MINIMAL}[store.s3]\n{broken}\n"), &[], &[]);
+        assert!(!text.contains("hunter2"), "{broken}\n{text}");
+    }
+    let text = failure(MINIMAL, &[], &[("LIFEBOAT_STORE__S3__SECRET_KEY", "hunter2\n")]);
+    assert!(text.contains("SECRET_KEY") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_file_with_a_secret_is_closed_to_others() {
+    let dir = files(&format!("{MINIMAL}[store.s3]\nsecret_key = \"hunter2\"\n"), &[]);
+    fs::set_permissions(dir.path().join("lifeboat.toml"), Permissions::from_mode(0o644)).unwrap();
+    let e = load_from(&dir, &[]).unwrap_err();
+    assert!(e.message().contains("store.s3.secret_key") && e.message().contains("mode 0644"), "{e}");
+    assert!(e.hint_text().unwrap().starts_with("chmod o-rwx"), "{e}");
+}
+
+#[test]
+fn check_opens_what_is_named() {
+    let dir = files(
+        &format!(
+            "{MINIMAL}[etcd]\nendpoint = \"https://h:1\"\nca_file = \"/does/not/exist\"\nusername = \"root\"\npassword_file = \"pw\"\n"
+        ),
+        &[],
+    );
+    let credentials = dir.path().to_str().unwrap();
+    let token = dir.path().join("token");
+    let env = [("CREDENTIALS_DIRECTORY", credentials), ("LIFEBOAT_CLUSTER__TOKEN_FILE", token.to_str().unwrap())];
+    let loaded = load_from(&dir, &env).unwrap();
+    let e = loaded.check().unwrap_err();
+    assert!(e.message().starts_with("3 problems"), "{e}");
+    for needle in ["cluster.token_file", "/does/not/exist", "/pw, which etcd.password_file names"] {
+        assert!(e.message().contains(needle), "{needle}: {e}");
+    }
+    let secret = |name: &str, text: &str| {
+        fs::write(dir.path().join(name), text).unwrap();
+        fs::set_permissions(dir.path().join(name), Permissions::from_mode(0o600)).unwrap();
+    };
+    secret("pw", "x");
+    secret("token", "0123456789abcde");
+    secret("ca", "-----BEGIN CERTIFICATE-----\n");
+    let ca = dir.path().join("ca");
+    let env: Vec<(&str, &str)> = env.into_iter().chain([("LIFEBOAT_ETCD__CA_FILE", ca.to_str().unwrap())]).collect();
+    let e = load_from(&dir, &env).unwrap().check().unwrap_err();
+    assert!(e.message().contains("fewer than 16") && !e.message().contains("0123456789"), "{e}");
+    secret("token", "0123456789abcdef\n");
+    load_from(&dir, &env).unwrap().check().unwrap();
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let missing = load_on(Some(Path::new("/does/not/exist.toml")), std::iter::empty(), "cp1").unwrap_err();
+    assert!(missing.one_line().contains("/does/not/exist.toml") && missing.hint_text().is_some(), "{missing:?}");
+    let dir = files("", &[]);
+    fs::write(dir.path().join("lifeboat.toml"), b"a = 1\nb = \"hunter2\xff\"").unwrap();
+    let e = load_from(&dir, &[]).unwrap_err();
+    assert!(e.message().contains("lifeboat.toml:2: the file is not UTF-8"), "{e}");
+    assert!(!format!("{e:?}").contains("hunter2"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Whatever is done to the shipped file, it is answered, and a secret in it never shows.
+    #[test]
+    fn a_mangled_file_is_answered_without_its_secret(at in 0usize..9000, cut in 0usize..60, junk in "[\\[\\]{}=\"'\n\\\\a#,.\u{e9}]{0,6}") {
+        let text = shipped().replace("#secret_key = \"\"", "secret_key = \"hunter2\"").replace("\n#", "\n");
+        let floor = |n: usize| (0..=n.min(text.len())).rev().find(|n| text.is_char_boundary(*n)).unwrap();
+        let (from, to) = (floor(at), floor(at + cut));
+        let mangled = format!("{}{junk}{}", &text[..from], &text[to..]);
+        let mut problems = Vec::new();
+        walk::walk("f", &mangled, &mut problems);
+        for p in problems {
+            prop_assert!(!p.to_string().contains("hunter2"), "{}", p);
+        }
+    }
+}
