@@ -245,10 +245,8 @@ pub fn is_locked(path: &Path) -> Result<bool> {
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_unlocked_on_drop) => Ok(false),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(true),
-        Err((_, e)) => {
-            Err(Error::new(Kind::Io, format!("cannot ask for the lock on {}", path.display()))
-                .caused_by(io::Error::from(e)))
-        }
+        Err((_, e)) => Err(Error::new(Kind::Io, format!("cannot ask for the lock on {}", path.display()))
+            .caused_by(io::Error::from(e))),
     }
 }
 
