@@ -1,0 +1,15 @@
+//! The contract of a snapshot store, over a directory, the in-process S3 server and a real SeaweedFS, and what the S3
+//! backend does when things go wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(missing_docs, unreachable_pub, reason = "a test binary")]
+
+#[path = "store_contract/places.rs"]
+mod places;
+#[path = "store_contract/suite.rs"]
+mod suite;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_keeps_the_contract() {
+    suite::run(&places::Directory::new()).await;
+}
