@@ -13,3 +13,17 @@ mod suite;
 async fn a_directory_keeps_the_contract() {
     suite::run(&places::Directory::new()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seaweedfs_keeps_the_contract() {
+    let place = places::S3 {
+        endpoint: std::env::var("WEED").expect("WEED"),
+        bucket: "snapshots".to_owned(),
+        access_key: "TESTKEY".to_owned(),
+        secret_key: "testsecret".to_owned(),
+        ca_file: None,
+        knows_buckets: false,
+    };
+    place.create_bucket().await;
+    suite::run(&place).await;
+}

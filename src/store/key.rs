@@ -39,6 +39,10 @@ pub(super) fn check_prefix(prefix: &str) -> Result<(), String> {
 }
 
 fn check_characters(text: &str) -> Result<(), String> {
+    // Some stores (SeaweedFS) read it as a slash.
+    if text.contains('\\') {
+        return Err("a backslash is not allowed".to_owned());
+    }
     match text.chars().find(|c| c.is_control()) {
         Some(c) => Err(format!("the control character {c:?} is not allowed")),
         None => Ok(()),
@@ -63,7 +67,8 @@ mod tests {
         let long = "x".repeat(256);
         let longer = "x/".repeat(600);
         for bad in [
-            "", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a\0b", "a\nb", "\u{7f}", &long, &longer,
+            "", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a\0b", "a\nb", "a\\b", "\u{7f}", &long,
+            &longer,
         ] {
             assert!(check(bad).is_err(), "{bad:?} was accepted");
         }

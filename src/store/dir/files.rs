@@ -52,9 +52,9 @@ impl Files {
     }
 
     fn path(&self, key: &str) -> StoreResult<PathBuf> {
-        let reserved = key.split('/').next() == Some(temporary::FOLDER);
+        let reserved = key.split('/').any(|component| component == temporary::FOLDER);
         let checked = if reserved {
-            Err("its first component is reserved for temporary files".to_owned())
+            Err("a component of it is reserved for temporary files".to_owned())
         } else {
             key::check(key)
         };

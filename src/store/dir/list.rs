@@ -72,7 +72,7 @@ fn children(files: &Files, folder: &str, prefix: &str, token: Option<&str>) -> S
         let entry = entry.map_err(|e| from_io(files.root(), what(), e))?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if folder.is_empty() && name == FOLDER {
+        if name == FOLDER {
             continue;
         }
         let key = format!("{folder}{name}");

@@ -13,7 +13,7 @@ use crate::core::model::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::sys;
 
-/// The folder, directly below the store's root. No object key may start with it.
+/// The folder, directly below the store's root. No object key may have a component of this name.
 pub(super) const FOLDER: &str = ".lifeboat-tmp";
 
 /// Seconds; covers the moment between creating a file and locking it.

@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn keys_survive_the_url() {
         let address = Address::new(&options("h", "b-1", "f")).expect("address");
-        for key in ["a b", "a+b", "a%2eb", "%2e%2e", "é/ü", "?#&='\"<>\\^`{}|[]", "~._-"] {
+        for key in ["a b", "a+b", "a%2eb", "%2e%2e", "é/ü", "?#&='\"<>^`{}|[]", "~._-"] {
             let full = address.full_key(key).expect(key);
             let url = address.url(Some(&full), &[("q", "a b+c/ü".to_owned())]).expect(key);
             assert_eq!(signing::canonical_uri_string(&url), format!("/b-1/{}", signing::uri_encode(&full, false)));
