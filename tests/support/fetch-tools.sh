@@ -121,6 +121,8 @@ Dir::State::status "$dir/status";
 Dir::Cache "$dir/cache";
 Acquire::Languages "none";
 Acquire::Retries "3";
+# Without it an archive that does not answer is only a warning.
+APT::Update::Error-Mode "any";
 APT::Sandbox::User "root";
 # Hooks of the machine clean the machine's caches: not ours to start.
 #clear APT::Update::Pre-Invoke;
