@@ -8,10 +8,16 @@
 mod places;
 #[path = "store_contract/suite.rs"]
 mod suite;
+mod support;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_keeps_the_contract() {
     suite::run(&places::Directory::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_in_process_server_keeps_the_contract() {
+    suite::run(&places::InProcess::start(support::S3Options::default()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

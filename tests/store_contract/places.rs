@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use secrecy::SecretString;
 
 use super::suite::{PART, Place};
+use super::support::{self, S3Server};
 
 /// Folders of a directory.
 pub struct Directory(tempfile::TempDir);
@@ -128,5 +129,40 @@ impl Place for S3 {
 
     fn leftovers(&self) -> BoxFuture<'_, Vec<String>> {
         Box::pin(self.uploads())
+    }
+}
+
+/// The S3 server inside this process.
+pub struct InProcess {
+    pub server: S3Server,
+    pub s3: S3,
+}
+
+impl InProcess {
+    pub async fn start(options: support::S3Options) -> Self {
+        let server = S3Server::start(options).await;
+        let s3 = S3 {
+            endpoint: server.endpoint(),
+            bucket: server.bucket().to_owned(),
+            access_key: server.access_key.clone(),
+            secret_key: server.secret_key.clone(),
+            ca_file: None,
+            knows_buckets: true,
+        };
+        InProcess { server, s3 }
+    }
+}
+
+impl Place for InProcess {
+    fn store(&self, folder: &str, page: u32) -> Arc<dyn ObjectStore> {
+        self.s3.store(folder, page)
+    }
+
+    fn missing(&self) -> Option<Arc<dyn ObjectStore>> {
+        self.s3.missing()
+    }
+
+    fn leftovers(&self) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async { self.server.uploads_in_progress().into_iter().map(|(_, id)| id).collect() })
     }
 }
