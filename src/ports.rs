@@ -211,6 +211,9 @@ pub trait ObjectStore: Send + Sync {
     /// Deletes one object. Deleting what is not there is no error.
     async fn delete(&self, key: &ObjectKey) -> StoreResult<()>;
 
+    /// Waits until the clean-up that cancelled uploads left running is through; it is bounded. Call it before the runtime ends.
+    async fn drain(&self) {}
+
     /// All objects under `prefix`, in key order. Any failing page fails the whole.
     async fn list(&self, prefix: &str) -> StoreResult<Vec<ObjectMeta>> {
         let mut all = Vec::new();

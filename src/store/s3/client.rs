@@ -1,0 +1,281 @@
+//! One attempt of one request: signed, sent, its answer judged, every wait limited.
+//!
+//! It exists because rust-s3's own client knows no CA of ours, no connect or idle limits, and gives no headers of an answer.
+//! Sends no header but those written here and in the callers of this folder, follows no redirect, and keeps URLs and
+//! signatures out of every text.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use sha2::Digest;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::error::{Error, Kind, Result, ResultExt};
+use crate::ports::{Clock, StoreError, StoreErrorKind};
+
+use super::address::Address;
+use super::credentials::Credentials;
+use super::failure::{Failure, Refusal, refused};
+use super::options::{Limits, S3Options};
+use super::retry::Tries;
+use super::{sign, transport};
+
+/// How much of a request's body is handed to the connection at once: the grain in which progress is seen.
+const PIECE: usize = 16 << 10;
+/// Longest answer that is kept of a refusal.
+const REFUSAL: usize = 64 << 10;
+/// SHA-256 of nothing.
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+pub(super) struct Client {
+    http: reqwest::Client,
+    pub(super) address: Address,
+    pub(super) credentials: Credentials,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: Limits,
+    /// Aborts of cancelled uploads that are still under way.
+    pub(super) aborts: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// One request. May be sent several times.
+pub(super) struct Request<'a> {
+    /// What it does, as in "cannot {verb} s3://...".
+    pub(super) verb: &'static str,
+    pub(super) method: Method,
+    /// Key with folder; `None` is the bucket.
+    pub(super) key: Option<&'a str>,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(HeaderName, String)>,
+    pub(super) body: Bytes,
+    /// Hexadecimal; computed when it is not known yet.
+    pub(super) body_sha256: Option<String>,
+    /// Longer wait for the answer than `limits.answer`.
+    pub(super) patient: bool,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(verb: &'static str, method: Method, key: Option<&'a str>) -> Self {
+        Request {
+            verb,
+            method,
+            key,
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            body_sha256: None,
+            patient: false,
+        }
+    }
+
+    pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn body(mut self, body: Bytes) -> Self {
+        self.body_sha256 = Some(hex::encode(sha2::Sha256::digest(&body)));
+        self.body = body;
+        self
+    }
+}
+
+/// A successful answer whose body has been read.
+pub(super) struct Answer {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Client {
+    pub(super) fn new(options: S3Options, clock: Arc<dyn Clock>) -> Result<Self> {
+        let address = Address::new(&options)?;
+        let limits = options.limits;
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("etcd-lifeboat/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .http1_only()
+            .connect_timeout(limits.connect)
+            .pool_idle_timeout(std::time::Duration::from_secs(15))
+            .tcp_nodelay(true)
+            // What the system trusts, not a list that came with the program.
+            .tls_built_in_webpki_certs(false);
+        if let Some(path) = &options.ca_file {
+            let field = || format!("store.s3.ca_file {}", path.display());
+            let pem = fs::read(path).or_fail(Kind::Config, || format!("{}: cannot be read", field()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+                .or_fail(Kind::Config, || format!("{}: is no PEM file", field()))?;
+            if certificates.is_empty() {
+                return Err(Error::new(Kind::Config, format!("{}: has no certificate in it", field()))
+                    .hint("it must hold the CA's certificate, with the line -----BEGIN CERTIFICATE-----"));
+            }
+            for certificate in certificates {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        let http = builder.build().map_err(reqwest::Error::without_url).or_fail(Kind::Config, || {
+            format!(
+                "cannot prepare TLS for {}; look at store.s3.ca_file and the CA certificates of this host",
+                address.endpoint()
+            )
+        })?;
+        let credentials = Credentials::new(options.credentials, clock.clone(), limits.credentials);
+        Ok(Client { http, address, credentials, clock, limits, aborts: Mutex::default() })
+    }
+
+    /// "cannot read s3://b/k at https://h".
+    pub(super) fn what(&self, request: &Request<'_>) -> String {
+        format!("cannot {} {}", request.verb, self.address.show(request.key.unwrap_or_default()))
+    }
+
+    /// Sends once. Any answer but 2xx is a failure.
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<reqwest::Response, Failure> {
+        let what = self.what(request);
+        let prepared = self.prepare(request, &what).await?;
+        let sent = Arc::new(AtomicU64::new(0));
+        let response = self.watched(request, prepared(&sent), &sent, &what).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        // A refusal whose page breaks off is a refusal still.
+        let body = self.read(response, REFUSAL, &what, true).await.unwrap_or_default();
+        let head = request.method == Method::HEAD;
+        Err(refused(self, &Refusal { what, status, headers: &headers, body: &body, head }))
+    }
+
+    /// Sends once and reads the whole answer, at most `limit` bytes.
+    pub(super) async fn send_small(&self, request: &Request<'_>, limit: usize) -> Result<Answer, Failure> {
+        let response = self.send(request).await?;
+        let headers = response.headers().clone();
+        let body = self.read(response, limit, &self.what(request), false).await?;
+        Ok(Answer { headers, body })
+    }
+
+    /// Sends until it is answered; for requests that may be sent any number of times.
+    pub(super) async fn call_small(&self, request: &Request<'_>, limit: usize) -> Result<Answer, Failure> {
+        let mut tries = Tries::new(self, request.verb);
+        loop {
+            match self.send_small(request, limit).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => tries.wait(failure).await?,
+            }
+        }
+    }
+
+    async fn prepare<'r>(
+        &self,
+        request: &'r Request<'_>,
+        what: &str,
+    ) -> Result<impl FnOnce(&Arc<AtomicU64>) -> reqwest::RequestBuilder + use<'r>, Failure> {
+        let keys = self.credentials.get().await.map_err(|mut e| {
+            e.text = format!("{what}: {}", e.text);
+            Failure::ours(e)
+        })?;
+        let wrong = |why: String| Failure::ours(StoreError::new(StoreErrorKind::Rejected, format!("{what}: {why}")));
+        let url = self.address.url(request.key, &request.query).map_err(|e| wrong(e.to_string()))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            let value = HeaderValue::from_str(value).map_err(|_| wrong(format!("the header {name} cannot be sent")))?;
+            headers.insert(name.clone(), value);
+        }
+        let sha256 = request.body_sha256.as_deref().unwrap_or(EMPTY);
+        sign::sign(&request.method, &url, &mut headers, sha256, &keys, &self.address.region, self.clock.now())
+            .map_err(wrong)?;
+        if matches!(request.method, Method::PUT | Method::POST) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+        }
+        let builder = self.http.request(request.method.clone(), url).headers(headers);
+        Ok(
+            move |sent: &Arc<AtomicU64>| {
+                if request.body.is_empty() { builder } else { builder.body(pieces(request.body.clone(), sent.clone())) }
+            },
+        )
+    }
+
+    /// Waits as long as bytes move.
+    async fn watched(
+        &self,
+        request: &Request<'_>,
+        builder: reqwest::RequestBuilder,
+        sent: &AtomicU64,
+        what: &str,
+    ) -> Result<reqwest::Response, Failure> {
+        let total = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
+        let answer = if request.patient { self.limits.complete } else { self.limits.answer };
+        let response = builder.send();
+        tokio::pin!(response);
+        let mut seen = 0;
+        loop {
+            let all_sent = sent.load(Ordering::Relaxed) >= total;
+            let limit = if all_sent { answer } else { self.limits.idle };
+            match timeout(limit, &mut response).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(e)) => return Err(transport::broken(self, what, e)),
+                Err(_) => {
+                    let now = sent.load(Ordering::Relaxed);
+                    if now == seen || (all_sent && now >= total) {
+                        let phase = if now >= total { "the store did not answer" } else { "no byte could be sent" };
+                        return Err(transport::stalled(what, phase, limit));
+                    }
+                    seen = now;
+                }
+            }
+        }
+    }
+
+    /// The next bytes of an answer, within the idle limit; `None` at its end.
+    pub(super) async fn chunk(&self, response: &mut reqwest::Response, what: &str) -> Result<Option<Bytes>, Failure> {
+        match timeout(self.limits.idle, response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(e)) => Err(transport::broken(self, what, e)),
+            Err(_) => Err(transport::stalled(what, "no byte arrived", self.limits.idle)),
+        }
+    }
+
+    async fn read(
+        &self,
+        mut response: reqwest::Response,
+        limit: usize,
+        what: &str,
+        cut: bool,
+    ) -> Result<Bytes, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk(&mut response, what).await? {
+            let room = limit.saturating_sub(body.len());
+            if chunk.len() > room {
+                if cut {
+                    body.extend_from_slice(chunk.get(..room).unwrap_or_default());
+                    break;
+                }
+                let text = format!("{what}: the answer has more than {limit} bytes");
+                return Err(Failure::ours(StoreError::new(StoreErrorKind::Corrupt, text)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Bytes::from(body))
+    }
+}
+
+/// A body in pieces, each counted when the connection takes it.
+fn pieces(body: Bytes, sent: Arc<AtomicU64>) -> reqwest::Body {
+    let stream = futures::stream::unfold((body, sent), |(mut rest, sent)| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        let piece = rest.split_to(PIECE.min(rest.len()));
+        sent.fetch_add(u64::try_from(piece.len()).unwrap_or(0), Ordering::Relaxed);
+        Some((Ok::<_, std::convert::Infallible>(piece), (rest, sent)))
+    });
+    reqwest::Body::wrap_stream(stream)
+}

@@ -1,0 +1,35 @@
+//! The contract of a snapshot store, over a directory, the in-process S3 server and a real SeaweedFS, and what the S3
+//! backend does when things go wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(missing_docs, unreachable_pub, reason = "a test binary")]
+
+#[path = "store_contract/places.rs"]
+mod places;
+#[path = "store_contract/suite.rs"]
+mod suite;
+mod support;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_keeps_the_contract() {
+    suite::run(&places::Directory::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_in_process_server_keeps_the_contract() {
+    suite::run(&places::InProcess::start(support::S3Options::default()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seaweedfs_keeps_the_contract() {
+    let place = places::S3 {
+        endpoint: std::env::var("WEED").expect("WEED"),
+        bucket: "snapshots".to_owned(),
+        access_key: "TESTKEY".to_owned(),
+        secret_key: "testsecret".to_owned(),
+        ca_file: None,
+        knows_buckets: false,
+    };
+    place.create_bucket().await;
+    suite::run(&place).await;
+}

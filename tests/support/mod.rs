@@ -1,0 +1,15 @@
+//! What the integration tests share: real etcd and S3 processes, an S3 server with faults, the built binary, data sets.
+//!
+//! Each test binary compiles this module and uses a part of it. Everything started here listens on 127.0.0.1 only and is
+//! stopped when its value is dropped; if the test process itself is killed, the kernel ends the children.
+//! Calls block unless they are `async`; a failure of the surroundings panics with what to do about it.
+
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(clippy::disallowed_methods, reason = "tests run children, read clocks and clear their own directories")]
+
+pub mod ports;
+pub mod s3;
+pub mod tls;
+
+pub use s3::{Conditions, Fault, Op, S3Options, S3Server};
