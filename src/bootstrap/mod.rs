@@ -1,1 +1,46 @@
-//! bootstrap: filled in soon.
+//! The gate: gather facts, decide, and take the steps of the verdict until etcd may start or a person must choose.
+//!
+//! The decision is `core::decide`; nothing here decides. Every step is idempotent and durable before the next one begins, so that a power cut
+//! between any two leads, at the next boot, to the same end state. Member data is moved aside, never deleted.
+
+mod apply;
+mod build;
+mod data_dir;
+mod environment;
+mod gather;
+mod history;
+mod memory;
+mod request;
+mod run;
+mod staging;
+
+pub use gather::Endpoint;
+pub use memory::MemoryFile;
+pub use request::RequestFile;
+pub use run::{Bootstrap, Outcome, Report, RunOptions};
+
+use std::path::PathBuf;
+
+use crate::core::decide::Policy;
+use crate::core::model::ClusterName;
+
+/// Where things are, and what the configuration allows.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// What the configuration says to `decide`.
+    pub policy: Policy,
+    /// etcd's data dir.
+    pub data_dir: PathBuf,
+    /// etcd's WAL dir, when it is not inside the data dir.
+    pub wal_dir: Option<PathBuf>,
+    /// Root-owned memory and history of this host.
+    pub state_dir: PathBuf,
+    /// The one-shot request.
+    pub request_file: PathBuf,
+    /// What etcd's unit reads; none: do not write one.
+    pub environment_file: Option<PathBuf>,
+    /// Revisions that a restore skips, so that clients notice it; none: leave revisions alone.
+    pub bump_revision: Option<u64>,
+}

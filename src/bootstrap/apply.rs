@@ -1,0 +1,282 @@
+//! The steps of a verdict. Each is idempotent and durable; after any of them a look around leads to the next.
+//!
+//! Order for a restore: fetch, verify, build, inspect, fsync, seal (`build`), then plan, then started mark, memory, quarantine, rename into place (the
+//! commit point), environment file, consumed request.
+
+use super::build::{self, Order, blocking};
+use super::run::Bootstrap;
+use super::{data_dir, environment, staging};
+use crate::catalog::plans::Plans;
+use crate::catalog::records::Created;
+use crate::core::decide::Draft;
+use crate::core::facts::{Facts, StoreFacts};
+use crate::core::model::Generation;
+use crate::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark};
+use crate::datadir::restore;
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+use crate::sys::{fs, random};
+use crate::telemetry::events;
+
+/// A step that failed.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub error: Error,
+    /// The started mark is taken, or may be: there is no way back to the data of before.
+    pub marked: bool,
+}
+
+impl<E: Into<Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Failed { error: error.into(), marked: false }
+    }
+}
+
+fn past_the_mark(error: impl Into<Error>) -> Failed {
+    Failed { error: error.into(), marked: true }
+}
+
+/// How a step ended.
+pub(super) type StepResult = std::result::Result<Step, Failed>;
+
+/// How far a step came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Done; look around again.
+    Done,
+    /// Somebody else was first, or the world has changed; look around again.
+    Lost,
+}
+
+impl Bootstrap {
+    fn plans(&self) -> Plans {
+        Plans::new(self.snapshots.records().clone())
+    }
+
+    /// Fetches, verifies, builds, looks again, bars what the new life declares dead, and only then writes the plan.
+    pub(super) async fn make_plan(&self, draft: &Draft, facts: &Facts) -> StepResult {
+        let settings = &self.settings;
+        let generation = draft.generation;
+        let (plan_nonce, mark_nonce) = (random::nonce()?, random::nonce()?);
+        let bumps = draft.cause != PlanCause::Init;
+        let order = Order {
+            generation,
+            snapshot: draft.snapshot.clone(),
+            voters: settings.policy.members.clone(),
+            token: random::nonce()?.to_string(),
+            plan_nonce,
+            mark_nonce,
+            bump_revision: settings.bump_revision.filter(|_| bumps),
+        };
+        let planned = match &draft.snapshot {
+            Some(name) => {
+                let m = self.snapshots.resolve(name.as_str()).await?;
+                let life = facts.store.known().and_then(|s| s.life_of(m.cluster_id));
+                Some(PlannedSnapshot {
+                    name: name.clone(),
+                    generation: life.map_or(Generation(0), |l| l.generation),
+                    revision: m.revision,
+                    raw_sha256: m.raw.sha256,
+                    raw_size: m.raw.size,
+                })
+            }
+            None => None,
+        };
+        let ready = build::build(settings, &self.snapshots, &order, &*self.progress).await?;
+        let staging_dir = staging::path(&settings.data_dir, generation);
+        data_dir::try_rename(settings, &staging_dir)?;
+
+        // Building takes minutes: what was true before need not be true now.
+        let now = self.look(facts.waited_seconds, facts.attempts.clone()).await;
+        let again = crate::core::decide::decide(&now, &settings.policy);
+        if again.decision != crate::core::decide::Decision::MakePlan(draft.clone()) {
+            self.say(&format!("the situation changed while the data was being built (now rule {}): looking again", again.rule));
+            staging::clean(&settings.data_dir, None)?;
+            return Ok(Step::Lost);
+        }
+        if let Some(store) = now.store.known()
+            && self.bar_unmarked(store).await? == Step::Lost
+        {
+            staging::clean(&settings.data_dir, None)?;
+            return Ok(Step::Lost);
+        }
+        failpoint!("bootstrap.before_plan");
+        let plan = Plan {
+            generation,
+            cause: draft.cause,
+            request: draft.request.clone(),
+            snapshot: planned,
+            excluded: facts.attempts.excluded.clone(),
+            voters: order.voters.clone(),
+            token: order.token.clone(),
+            cluster_id: ready.cluster_id,
+            bump_revision: order.bump_revision,
+            seed: settings.policy.node.clone(),
+            created: self.clock.now(),
+            nonce: plan_nonce,
+        };
+        let created = self.plans().create(&plan).await?;
+        failpoint!("bootstrap.after_plan");
+        match created {
+            Created::Ours => {
+                events::plan_created(&plan);
+                Ok(Step::Done)
+            }
+            Created::Taken => {
+                self.say(&format!("another node wrote plan {generation} first: following that one"));
+                staging::clean(&settings.data_dir, None)?;
+                Ok(Step::Lost)
+            }
+        }
+    }
+
+    /// Takes the marks of the hosts that the new plan counts on in the life that it declares dead, so that none of them can still start in it.
+    async fn bar_unmarked(&self, store: &StoreFacts) -> Result<Step> {
+        let Some(newest) = &store.plan else { return Ok(Step::Done) };
+        let me = &self.settings.policy.node;
+        let counted = self.settings.policy.members.iter().map(|m| &m.name).filter(|name| {
+            *name == me || store.roll_call.iter().any(|e| e.node == **name)
+        });
+        for node in counted {
+            if newest.marks.iter().any(|m| m.node == *node) || !newest.plan.voters.iter().any(|v| v.name == *node) {
+                continue;
+            }
+            let mark = self.mark(newest.plan.generation, node, MarkUse::Barred, random::nonce()?);
+            if self.plans().take_mark(&mark).await? == Created::Taken {
+                self.say(&format!("{node} has started in generation {} meanwhile: looking again", newest.plan.generation));
+                return Ok(Step::Lost);
+            }
+        }
+        Ok(Step::Done)
+    }
+
+    fn mark(
+        &self,
+        generation: Generation,
+        node: &crate::core::model::NodeName,
+        purpose: MarkUse,
+        nonce: crate::core::model::Nonce,
+    ) -> StartedMark {
+        StartedMark {
+            node: node.clone(),
+            generation,
+            purpose,
+            by: self.settings.policy.node.clone(),
+            nonce,
+            at: self.clock.now(),
+        }
+    }
+
+    /// Builds what the newest plan describes (unless that is done), takes the mark, and puts the data into place.
+    pub(super) async fn apply(&self, generation: Generation) -> StepResult {
+        let settings = &self.settings;
+        let Some(plan) = self.plans().plan(generation).await? else {
+            return Err(Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone")).into());
+        };
+        let staging_dir = staging::path(&settings.data_dir, generation);
+        let seal = match staging::read_seal(&staging_dir)? {
+            Some(seal) if seal.plan_nonce == plan.nonce => seal,
+            _ => {
+                let order = Order {
+                    generation,
+                    snapshot: plan.snapshot.as_ref().map(|s| s.name.clone()),
+                    voters: plan.voters.clone(),
+                    token: plan.token.clone(),
+                    plan_nonce: plan.nonce,
+                    mark_nonce: random::nonce()?,
+                    bump_revision: plan.bump_revision,
+                };
+                let ready = build::build(settings, &self.snapshots, &order, &*self.progress).await?;
+                if ready.cluster_id != plan.cluster_id {
+                    return Err(Error::new(
+                        Kind::Verification,
+                        format!("plan {generation} says cluster id {}, and its members and token give {}", plan.cluster_id, ready.cluster_id),
+                    )
+                    .into());
+                }
+                staging::read_seal(&staging_dir)?
+                    .ok_or_else(|| Error::new(Kind::Io, format!("the seal of {} is gone", staging_dir.display())))?
+            }
+        };
+        data_dir::try_rename(settings, &staging_dir)?;
+
+        // The last look before the point of no return: still the newest plan, and not taken back.
+        let (_, newest) = self.plans().history(generation).await?;
+        let current = newest.is_some_and(|n| n.plan.nonce == plan.nonce && !n.cancelled);
+        if !current {
+            self.say(&format!("plan {generation} was superseded or cancelled meanwhile: looking again"));
+            return Ok(Step::Lost);
+        }
+        failpoint!("bootstrap.before_mark");
+        let mark = self.mark(generation, &settings.policy.node, MarkUse::Apply, seal.mark_nonce);
+        if self.plans().take_mark(&mark).await.map_err(past_the_mark)? == Created::Taken {
+            let theirs = self.plans().mark(generation, &settings.policy.node).await.map_err(past_the_mark)?;
+            if theirs.is_none_or(|m| m.nonce != seal.mark_nonce || m.purpose == MarkUse::Barred) {
+                self.say(&format!("this host's mark in generation {generation} is taken: it never starts in that life again"));
+                staging::clean(&settings.data_dir, None)?;
+                return Ok(Step::Lost);
+            }
+        }
+        failpoint!("bootstrap.after_mark");
+        self.put_in_place(&plan).await.map_err(past_the_mark)
+    }
+
+    /// Finishes what was interrupted between mark and rename.
+    pub(super) async fn resume(&self, generation: Generation) -> StepResult {
+        let Some(plan) = self.plans().plan(generation).await? else {
+            return Err(Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone")).into());
+        };
+        self.put_in_place(&plan).await.map_err(past_the_mark)
+    }
+
+    async fn put_in_place(&self, plan: &Plan) -> Result<Step> {
+        let settings = &self.settings;
+        let generation = plan.generation;
+        self.memory.started(&settings.cluster, generation)?;
+        failpoint!("bootstrap.remembered");
+        if let Some(aside) = data_dir::quarantine(settings, self.clock.now())? {
+            events::quarantined(&aside, generation);
+            self.say(&format!("the old member was moved to {}; nothing was deleted", aside.display()));
+        }
+        failpoint!("bootstrap.quarantined");
+        let staging_dir = staging::path(&settings.data_dir, generation);
+        let (data, wal) = (settings.data_dir.clone(), settings.wal_dir.clone());
+        let from = staging_dir.clone();
+        blocking(move || restore::install(&from, &data, wal.as_deref())).await?;
+        failpoint!("bootstrap.in_place");
+        if let Some(path) = &settings.environment_file {
+            environment::write(path, &settings.policy)?;
+        }
+        failpoint!("bootstrap.environment");
+        if let Some(request) = &plan.request {
+            self.consume(request)?;
+        }
+        fs::remove_scratch(&staging_dir)?;
+        match &plan.snapshot {
+            Some(snapshot) => events::restore_successful(plan, snapshot),
+            None => events::restore_skipped(plan),
+        }
+        Ok(Step::Done)
+    }
+
+    /// Remembers a consumed request first, and removes its file after that: in the other order a power cut would forget it.
+    pub(super) fn consume(&self, request: &str) -> Result<()> {
+        self.memory.consumed(request)?;
+        let armed = self.request.observe();
+        if let Some(Some(armed)) = armed.known()
+            && armed.id == request
+        {
+            self.request.remove()?;
+        }
+        Ok(())
+    }
+
+    /// Moves the data aside for a join.
+    pub(super) fn quarantine_now(&self) -> Result<Step> {
+        if let Some(aside) = data_dir::quarantine(&self.settings, self.clock.now())? {
+            events::quarantined(&aside, Generation(0));
+            self.say(&format!("the member was moved to {}; nothing was deleted", aside.display()));
+        }
+        Ok(Step::Done)
+    }
+}

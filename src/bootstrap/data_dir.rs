@@ -1,0 +1,138 @@
+//! etcd's data dir as the gate sees and changes it: look, create, quarantine, hand over to etcd's user.
+//!
+//! Nothing here deletes member data. `member/` is moved aside inside the data dir, which may be a mount point of its own.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, chown};
+
+use super::Settings;
+use super::build::blocking;
+use crate::core::facts::{Cause, CauseCode, DataDir, LocalMember, LocalVoter, Observed};
+use crate::core::model::Timestamp;
+use crate::datadir::inspect_dir::{DirState, inspect_dir};
+use crate::error::{Error, Kind, Result, ResultExt};
+use crate::sys::fs;
+
+/// Looks at the data dir. An I/O error is unknown, never "empty".
+pub(super) async fn observe(settings: &Settings) -> Observed<DataDir> {
+    let (dir, wal) = (settings.data_dir.clone(), settings.wal_dir.clone());
+    let state = blocking(move || inspect_dir(&dir, wal.as_deref())).await;
+    match state {
+        Ok(DirState::Absent) => Observed::Known(DataDir::Absent),
+        Ok(DirState::Empty) => Observed::Known(DataDir::Empty),
+        Ok(DirState::InUse) => Observed::Known(DataDir::InUse),
+        Ok(DirState::Damaged { what }) => Observed::Known(DataDir::Damaged {
+            what,
+            member_present: settings.data_dir.join("member").symlink_metadata().is_ok(),
+        }),
+        Ok(DirState::Healthy(m)) => Observed::Known(DataDir::Healthy(LocalMember {
+            cluster_id: m.cluster_id,
+            member_id: m.member_id,
+            members: m
+                .members
+                .into_iter()
+                .map(|v| LocalVoter { id: v.id, name: v.name, peer_urls: v.peer_urls, is_learner: v.is_learner })
+                .collect(),
+            revision: Some(m.revision.0),
+        })),
+        Err(e) => Observed::Unknown(Cause {
+            code: CauseCode::LocalIo,
+            text: e.one_line(),
+            hint: e.hint_text().map(str::to_owned),
+        }),
+    }
+}
+
+/// Creates the data dir (0700) if it is not there, and the parents of a WAL dir.
+pub(super) fn create(settings: &Settings) -> Result<()> {
+    fs::create_dir_all(&settings.data_dir, 0o700)?;
+    match &settings.wal_dir {
+        Some(wal) => fs::create_dir_all(fs::parent(wal), 0o700),
+        None => Ok(()),
+    }
+}
+
+/// Moves `member/` (and a separate WAL dir) aside, under a name that says when. Returns where it is now.
+///
+/// # Errors
+/// When a rename fails; what was moved by then stays where it is, and the next try goes on.
+pub(super) fn quarantine(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>> {
+    let stamp = now.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    // The WAL first: a db without a WAL is recognised as damaged, a WAL without its db would be too, but etcd would start on the former.
+    let member = settings.data_dir.join("member");
+    let moved = move_aside(&member, &settings.data_dir.join(format!("member.quarantine-{stamp}")))?;
+    if let Some(wal) = &settings.wal_dir {
+        let name = wal.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        move_aside(wal, &fs::parent(wal).join(format!("{name}.quarantine-{stamp}")))?;
+    }
+    Ok(moved)
+}
+
+fn move_aside(from: &Path, to: &Path) -> Result<Option<PathBuf>> {
+    match from.symlink_metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e).or_fail(Kind::Io, || format!("cannot stat {}", from.display())),
+        Ok(_) => {}
+    }
+    let mut to = to.to_path_buf();
+    let mut n = 1;
+    while to.symlink_metadata().is_ok() {
+        n += 1;
+        to.set_file_name(format!("{}-{n}", to.file_name().unwrap_or_default().to_string_lossy()));
+    }
+    fs::rename_new(from, &to)?;
+    Ok(Some(to))
+}
+
+/// Gives everything in `tree` to the owner of the data dir, so that an etcd of its own user can open it.
+///
+/// # Errors
+/// When the owner differs from ours and the files cannot be given away.
+pub(super) fn take_over_ownership(settings: &Settings, tree: &Path) -> Result<()> {
+    let dir = &settings.data_dir;
+    let owner = std::fs::metadata(dir).or_fail(Kind::Io, || format!("cannot stat {}", dir.display()))?;
+    let mut pending = vec![tree.to_path_buf()];
+    while let Some(path) = pending.pop() {
+        let meta = path.symlink_metadata().or_fail(Kind::Io, || format!("cannot stat {}", path.display()))?;
+        if meta.is_dir() {
+            for entry in std::fs::read_dir(&path).or_fail(Kind::Io, || format!("cannot read {}", path.display()))? {
+                pending.push(entry.or_fail(Kind::Io, || format!("cannot read {}", path.display()))?.path());
+            }
+        }
+        if (meta.uid(), meta.gid()) != (owner.uid(), owner.gid()) {
+            chown(&path, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())))
+                .map_err(std::io::Error::from)
+                .or_fail(Kind::Io, || {
+                    format!("cannot give {} to uid {} and gid {}, who own {}", path.display(), owner.uid(), owner.gid(), dir.display())
+                })
+                .map_err(|e| e.hint("run it as root, as the unit does"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Tries whether a directory can be renamed inside the data dir (and beside the WAL dir), before anything depends on it.
+///
+/// # Errors
+/// When it cannot.
+pub(super) fn try_rename(settings: &Settings, staging: &Path) -> Result<()> {
+    let try_one = |from_dir: &Path, to_dir: &Path| -> Result<()> {
+        let (from, to) = (from_dir.join("lifeboat-scratch-from"), to_dir.join("lifeboat-scratch-to"));
+        fs::remove_scratch(&from)?;
+        fs::remove_scratch(&to)?;
+        fs::create_dir(&from, 0o700)?;
+        let renamed = fs::rename_new(&from, &to);
+        fs::remove_scratch(&from)?;
+        fs::remove_scratch(&to)?;
+        renamed
+    };
+    try_one(staging, &settings.data_dir)?;
+    match &settings.wal_dir {
+        Some(wal) => try_one(staging, fs::parent(wal)).map_err(|e: Error| {
+            e.hint("etcd.wal_dir lies on another file system than etcd.data_dir, so a restored WAL cannot be renamed into place; put both on one file system")
+        }),
+        None => Ok(()),
+    }
+}

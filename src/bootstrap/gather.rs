@@ -1,0 +1,185 @@
+//! One look around: every fact in parallel, each within its own time limit, reading only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::timeout;
+
+use super::{MemoryFile, RequestFile, Settings, data_dir, staging};
+use crate::catalog::plans::Plans;
+use crate::catalog::presence;
+use crate::catalog::records::ReadError;
+use crate::catalog::snapshots::{Entry, Payload, Snapshots};
+use crate::core::facts::{
+    Attempts, Cause, CauseCode, Facts, Life, Live, LiveCluster, LocalVoter, Memory, Observed, SilentEndpoint, StoreFacts,
+};
+use crate::core::manifest::SnapshotKind;
+use crate::core::model::{Generation, NodeName};
+use crate::core::plan::Voter;
+use crate::core::select::{Candidate, SnapshotFact};
+use crate::ports::{Etcd, EtcdError, EtcdErrorKind, StoreError, StoreErrorKind};
+
+/// All of the store's facts must be there within this time; a store that is slower is unknown.
+const STORE_LIMIT: Duration = Duration::from_secs(60);
+/// An endpoint that says nothing within this time is silent.
+const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A client endpoint of a configured member.
+pub type Endpoint = Arc<dyn Etcd>;
+
+/// What is looked at.
+pub(super) struct Sources<'a> {
+    pub settings: &'a Settings,
+    pub snapshots: &'a Snapshots,
+    pub endpoints: &'a [Endpoint],
+    pub memory: &'a MemoryFile,
+    pub request: &'a RequestFile,
+}
+
+/// Looks around once.
+pub(super) async fn gather(sources: &Sources<'_>, waited: Duration, attempts: Attempts) -> Facts {
+    // The data dir first: an etcd that starts while the store is slow must not be mistaken for damage.
+    let data_dir = data_dir::observe(sources.settings).await;
+    let memory = sources.memory.observe();
+    let remembered = memory.known().cloned().unwrap_or_default();
+    let (store, live) = tokio::join!(
+        observe_store(sources.snapshots, &sources.settings.policy.node, &remembered),
+        observe_live(sources.endpoints)
+    );
+    Facts {
+        data_dir,
+        staging: staging::observe(&sources.settings.data_dir),
+        memory,
+        live,
+        store,
+        request: sources.request.observe(),
+        start: Observed::unknown(CauseCode::NotLooked, "the flags of etcd's unit are not looked at yet"),
+        waited_seconds: waited.as_secs(),
+        attempts,
+    }
+}
+
+async fn observe_store(snapshots: &Snapshots, me: &NodeName, memory: &Memory) -> Observed<StoreFacts> {
+    let location = snapshots.records().store().location();
+    let read = timeout(STORE_LIMIT, read_store(snapshots, me, memory.highest_generation)).await;
+    match read {
+        Ok(Ok(facts)) => facts.against_memory(memory),
+        Ok(Err(e)) => Observed::Unknown(store_cause(e)),
+        Err(_) => Observed::unknown(
+            CauseCode::NoAnswer,
+            format!("{location} did not give all records within {} s", STORE_LIMIT.as_secs()),
+        ),
+    }
+}
+
+async fn read_store(snapshots: &Snapshots, me: &NodeName, at_least: Generation) -> Result<StoreFacts, ReadError> {
+    let records = snapshots.records();
+    let plans = Plans::new(records.clone());
+    let (lives, plan) = plans.history(at_least).await?;
+    let heartbeat = presence::heartbeat(records).await?;
+    let roll_call = presence::roll_call(records, me).await?;
+    let listing = snapshots.list().await?;
+    let snapshots = listing.entries.into_iter().map(|entry| snapshot_fact(entry, &lives)).collect();
+    Ok(StoreFacts { plan, lives, heartbeat, roll_call, snapshots })
+}
+
+/// A snapshot's generation follows from its cluster id through the plans, never from what the manifest claims.
+fn snapshot_fact(entry: Entry, lives: &[Life]) -> SnapshotFact {
+    let manifest = entry.state.map_err(|problem| problem.to_string()).map(|committed| {
+        let payload_present = committed.payload != Payload::Missing;
+        let damaged = if payload_present { committed.damage() } else { None };
+        let m = committed.manifest;
+        let voter = |v: crate::core::manifest::Voter| {
+            Some(Voter { name: NodeName::new(&v.name).ok()?, peer_urls: v.peer_urls })
+        };
+        Candidate {
+            cluster_id: m.cluster_id,
+            generation: lives.iter().find(|l| l.cluster_id == m.cluster_id).map_or(Generation(0), |l| l.generation),
+            revision: m.revision,
+            started: m.started,
+            raw_sha256: m.raw.sha256,
+            raw_size: m.raw.size,
+            kind: match m.kind {
+                SnapshotKind::Snapshot => "snapshot".to_owned(),
+            },
+            quorum: m.quorum,
+            storage_version: m.storage_version,
+            damaged,
+            payload_present,
+            voters: m.voters.into_iter().filter_map(voter).collect(),
+        }
+    });
+    SnapshotFact { name: entry.name, manifest }
+}
+
+fn store_cause(e: ReadError) -> Cause {
+    let code = match &e {
+        ReadError::Problem { .. } => CauseCode::BadRecord,
+        ReadError::Store(StoreError { kind, .. }) => match kind {
+            StoreErrorKind::Denied => CauseCode::Denied,
+            StoreErrorKind::Unreachable => CauseCode::NoAnswer,
+            StoreErrorKind::LocalIo => CauseCode::LocalIo,
+            _ => CauseCode::Failed,
+        },
+    };
+    let e = crate::error::Error::from(e);
+    Cause { code, text: e.one_line(), hint: e.hint_text().map(str::to_owned) }
+}
+
+async fn observe_live(endpoints: &[Endpoint]) -> Live {
+    let mut live = Live::default();
+    let looks = endpoints.iter().map(|e| async move { (e.endpoint().to_owned(), look_at(e.as_ref()).await) });
+    for (url, seen) in join_all(looks).await {
+        match seen {
+            Ok(seen) => merge(&mut live.clusters, seen),
+            Err(cause) => live.silent.push(SilentEndpoint { url, cause }),
+        }
+    }
+    live
+}
+
+async fn look_at(etcd: &dyn Etcd) -> Result<LiveCluster, Cause> {
+    let silent = || Cause {
+        code: CauseCode::NoAnswer,
+        text: format!("{} gave no answer within {} s", etcd.endpoint(), ENDPOINT_LIMIT.as_secs()),
+        hint: None,
+    };
+    let status = timeout(ENDPOINT_LIMIT, etcd.status()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
+    let quorate = matches!(timeout(ENDPOINT_LIMIT, etcd.linearizable_read()).await, Ok(Ok(_)));
+    let members = match timeout(ENDPOINT_LIMIT, etcd.members()).await {
+        Ok(Ok(members)) => members,
+        _ => Vec::new(),
+    };
+    Ok(LiveCluster {
+        cluster_id: status.cluster_id,
+        quorate,
+        members: members
+            .into_iter()
+            .map(|m| LocalVoter { id: m.id, name: m.name, peer_urls: m.peer_urls, is_learner: m.is_learner })
+            .collect(),
+        answering: vec![status.member_id],
+    })
+}
+
+fn etcd_cause(e: EtcdError) -> Cause {
+    let code = match e.kind {
+        EtcdErrorKind::Unreachable | EtcdErrorKind::BrokenStream => CauseCode::NoAnswer,
+        EtcdErrorKind::Denied => CauseCode::Denied,
+        EtcdErrorKind::Tls | EtcdErrorKind::NoQuorum | EtcdErrorKind::Failed => CauseCode::Failed,
+    };
+    Cause { code, text: e.text, hint: e.hint }
+}
+
+fn merge(clusters: &mut Vec<LiveCluster>, seen: LiveCluster) {
+    match clusters.iter_mut().find(|c| c.cluster_id == seen.cluster_id) {
+        Some(known) => {
+            known.quorate |= seen.quorate;
+            if known.members.is_empty() {
+                known.members = seen.members;
+            }
+            known.answering.extend(seen.answering);
+        }
+        None => clusters.push(seen),
+    }
+}

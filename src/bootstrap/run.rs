@@ -1,0 +1,271 @@
+//! The loop of the gate: look, decide, step, until etcd may start, a person must choose, or the deadline has passed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::apply::{Step, StepResult};
+use super::gather::{Endpoint, Sources, gather};
+use super::{MemoryFile, RequestFile, Settings, environment, history};
+use crate::catalog::snapshots::Snapshots;
+use crate::core::decide::{Decision, Verdict, decide};
+use crate::core::facts::{Attempts, Facts};
+use crate::core::plan::{Excluded, PlanCause};
+use crate::error::{Error, Kind, Result};
+use crate::ports::Clock;
+use crate::sys::random;
+use crate::telemetry::events;
+
+/// First pause between two looks; it doubles up to [`LONGEST_PAUSE`], with jitter.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// A mended cause is seen within this time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The same reason is said again only after this time.
+const SAY_AGAIN: Duration = Duration::from_secs(300);
+/// Steps in one run without an end in sight: more is a defect, not a history.
+const MOST_STEPS: u32 = 200;
+
+/// How a run is to end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// A `Wait` ends as undecided after this time. It never becomes an init.
+    pub deadline: Option<Duration>,
+    /// In the unit a `Refuse` waits for a person too; by hand it ends the run.
+    pub wait_on_refusal: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// etcd may start now.
+    Start,
+    /// A person must choose.
+    Refused,
+    /// The deadline passed.
+    Undecided,
+}
+
+/// The last look of a run, and what came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was decided last.
+    pub verdict: Verdict,
+    /// On what grounds.
+    pub facts: Facts,
+    /// What was done on the way, in order.
+    pub done: Vec<String>,
+}
+
+/// The gate of one host.
+pub struct Bootstrap {
+    /// Where things are, and what is allowed.
+    pub settings: Settings,
+    /// The store's snapshots, records beneath.
+    pub snapshots: Snapshots,
+    /// Client endpoints of the configured members.
+    pub endpoints: Vec<Endpoint>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// This host's memory.
+    pub memory: MemoryFile,
+    /// The one-shot request.
+    pub request: RequestFile,
+    /// Told what happens, for people: one line each.
+    pub tell: Box<dyn Fn(&str) + Send + Sync>,
+    /// Told how many of how many bytes a build has read.
+    pub progress: Box<dyn Fn(u64, u64) + Send + Sync>,
+}
+
+impl Bootstrap {
+    pub(super) fn say(&self, text: &str) {
+        (self.tell)(text);
+    }
+
+    pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts) -> Facts {
+        let sources = Sources {
+            settings: &self.settings,
+            snapshots: &self.snapshots,
+            endpoints: &self.endpoints,
+            memory: &self.memory,
+            request: &self.request,
+        };
+        gather(&sources, Duration::from_secs(waited_seconds), attempts).await
+    }
+
+    /// Looks and decides once; changes nothing.
+    pub async fn dry_run(&self) -> (Facts, Verdict) {
+        let facts = self.look(0, Attempts::default()).await;
+        let verdict = decide(&facts, &self.settings.policy);
+        (facts, verdict)
+    }
+
+    /// Runs until etcd may start, a person must choose, or the deadline has passed.
+    ///
+    /// # Errors
+    /// When this host's own memory or files cannot be written.
+    pub async fn run(&self, options: RunOptions) -> Result<Report> {
+        let begun = self.clock.monotonic();
+        let elapsed = || self.clock.monotonic().saturating_sub(begun);
+        let mut attempts = Attempts::default();
+        let mut done: Vec<String> = Vec::new();
+        let mut pause = FIRST_PAUSE;
+        let mut said: Option<(String, Duration)> = None;
+        let mut steps = 0u32;
+        loop {
+            let facts = self.look(elapsed().as_secs(), attempts.clone()).await;
+            let mut verdict = decide(&facts, &self.settings.policy);
+            let outcome = match &verdict.decision {
+                Decision::Start => Some(Outcome::Start),
+                Decision::Refuse { .. } if !options.wait_on_refusal => Some(Outcome::Refused),
+                _ => None,
+            };
+            if let Some(outcome) = outcome {
+                return self.end(outcome, verdict, facts, done);
+            }
+            let step = if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
+                None
+            } else {
+                self.tell_once(&mut said, &verdict, elapsed());
+                Some(self.step(&verdict, &facts).await)
+            };
+            match step {
+                Some(Ok(Step::Done)) => {
+                    done.push(format!("{}: {}", verdict.rule, verdict.because));
+                    pause = FIRST_PAUSE;
+                    steps += 1;
+                    if steps > MOST_STEPS {
+                        return Err(Error::new(Kind::Internal, format!("{steps} steps did not lead to a start")));
+                    }
+                    continue;
+                }
+                Some(Ok(Step::Lost)) => {}
+                Some(Err(failed)) => {
+                    let e = failed.error;
+                    if !failed.marked && blame(&mut attempts, &verdict, &facts, &e) {
+                        events::restore_error(&verdict, &e);
+                        self.say(&format!("{}; going on without it", e.one_line()));
+                        continue;
+                    }
+                    events::restore_error(&verdict, &e);
+                    verdict.because = format!("{} [the step failed and is tried again: {}]", verdict.because, e.one_line());
+                    verdict.hint = e.hint_text().map(str::to_owned).or(verdict.hint);
+                    self.tell_once(&mut said, &verdict, elapsed());
+                }
+                None => self.tell_once(&mut said, &verdict, elapsed()),
+            }
+            if let Some(deadline) = options.deadline
+                && elapsed().saturating_add(pause) > deadline
+            {
+                return self.end(Outcome::Undecided, verdict, facts, done);
+            }
+            tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * random::fraction())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn tell_once(&self, said: &mut Option<(String, Duration)>, verdict: &Verdict, now: Duration) {
+        // Numbers in the text (ages, seconds) change at each look; the reason does not.
+        let reason: String = format!("{} {:?} {}", verdict.rule, verdict.decision, verdict.because)
+            .chars()
+            .filter(|c| !c.is_ascii_digit())
+            .collect();
+        let again = said.as_ref().is_none_or(|(old, at)| *old != reason || now.saturating_sub(*at) >= SAY_AGAIN);
+        if again {
+            events::bootstrap_verdict(verdict);
+            self.say(&one_line(verdict));
+            *said = Some((reason, now));
+        }
+    }
+
+    async fn step(&self, verdict: &Verdict, facts: &Facts) -> StepResult {
+        match &verdict.decision {
+            Decision::MakePlan(draft) => self.make_plan(draft, facts).await,
+            Decision::Apply { generation } => self.apply(*generation).await,
+            Decision::Resume { generation } => self.resume(*generation).await,
+            Decision::Quarantine => Ok(self.quarantine_now()?),
+            Decision::Join { .. } | Decision::PutBack { .. } => Err(Error::new(
+                Kind::Refused,
+                format!("rule {} needs several hosts, which this version does not handle yet", verdict.rule),
+            )
+            .hint("start etcd by hand once you have decided; see the README on the worst hour")
+            .into()),
+            Decision::Start | Decision::Wait { .. } | Decision::Refuse { .. } => Ok(Step::Done),
+        }
+    }
+
+    fn end(&self, outcome: Outcome, verdict: Verdict, facts: Facts, mut done: Vec<String>) -> Result<Report> {
+        let settings = &self.settings;
+        if outcome == Outcome::Start {
+            let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
+            // A host that is about to run etcd belongs to a cluster from now on.
+            if facts.memory.known().is_some() {
+                self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
+            }
+            if let Some(path) = &settings.environment_file {
+                environment::write(path, &settings.policy)?;
+            }
+        }
+        events::bootstrap_verdict(&verdict);
+        self.say(&one_line(&verdict));
+        done.push(format!("{}: {}", verdict.rule, verdict.because));
+        if let Err(e) = history::write(&settings.state_dir, self.clock.now(), &facts, &settings.policy, &verdict) {
+            self.say(&format!("warning: {}", e.one_line()));
+        }
+        Ok(Report { outcome, verdict, facts, done })
+    }
+}
+
+/// Rule, decision, reason and hint as one line of a log.
+pub(super) fn one_line(verdict: &Verdict) -> String {
+    let word = match &verdict.decision {
+        Decision::Start => "START",
+        Decision::Wait { .. } => "WAIT",
+        Decision::Refuse { .. } => "REFUSE",
+        Decision::Resume { .. } => "RESUME",
+        Decision::Apply { .. } => "APPLY",
+        Decision::MakePlan(_) => "PLAN",
+        Decision::Quarantine => "QUARANTINE",
+        Decision::PutBack { .. } => "PUT BACK",
+        Decision::Join { .. } => "JOIN",
+    };
+    let mut line = format!("{} {word}: {}", verdict.rule, verdict.because);
+    for note in &verdict.notes {
+        line.push_str(&format!(" | note: {note}"));
+    }
+    if let Some(hint) = &verdict.hint {
+        line.push_str(&format!(" | hint: {hint}"));
+    }
+    line
+}
+
+/// Whether a failed step is the snapshot's own fault (so another may be taken) or a request's that must not keep the host down. A store that does
+/// not answer or a full disk is neither: it is tried again.
+fn blame(attempts: &mut Attempts, verdict: &Verdict, facts: &Facts, e: &Error) -> bool {
+    let store = facts.store.known();
+    let newest = store.and_then(|s| s.plan.as_ref()).map(|p| &p.plan);
+    let (snapshot, forced) = match &verdict.decision {
+        Decision::MakePlan(draft) => (draft.snapshot.clone(), draft.cause == PlanCause::Forced),
+        Decision::Apply { .. } => (
+            newest.and_then(|p| p.snapshot.as_ref()).map(|s| s.name.clone()),
+            newest.is_some_and(|p| p.cause == PlanCause::Forced),
+        ),
+        _ => return false,
+    };
+    let broken = matches!(e.kind(), Kind::Verification | Kind::NotFound);
+    if forced {
+        // Before the mark is written a request never keeps a healthy host down, whatever the cause.
+        attempts.request_failed = Some(e.one_line());
+        return true;
+    }
+    match snapshot {
+        Some(name) if broken => {
+            attempts.excluded.push(Excluded { name, why: e.one_line() });
+            true
+        }
+        _ => false,
+    }
+}
