@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod failpoint;
 pub mod fs;
+pub mod notify;
 pub mod random;

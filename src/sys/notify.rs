@@ -1,0 +1,126 @@
+//! Tells systemd how the service is doing (sd_notify(3)).
+//!
+//! It exists so that callers need not know whether they run under systemd: without `NOTIFY_SOCKET` everything here
+//! does nothing. A message that cannot be sent is logged, since nobody can act on it. It may not decide anything.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// systemd shows a status line of about this length; a longer one could exceed a datagram.
+const LONGEST_STATUS: usize = 1024;
+
+/// The connection to the service manager.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Notify;
+
+impl Notify {
+    /// A new one. Nothing is sent before the first call.
+    pub fn new() -> Self {
+        Notify
+    }
+
+    /// `READY=1`: start-up, or a reload, is finished.
+    pub fn ready(&self) {
+        send(&[NotifyState::Ready]);
+    }
+
+    /// `STATUS=`: one line for `systemctl status`; line breaks become blanks, and it is cut at 1 KiB.
+    pub fn status(&self, text: &str) {
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_STATUS).collect();
+        send(&[NotifyState::Status(&line)]);
+    }
+
+    /// `WATCHDOG=1`: still alive.
+    pub fn watchdog(&self) {
+        send(&[NotifyState::Watchdog]);
+    }
+
+    /// `STOPPING=1`: a stop has begun.
+    pub fn stopping(&self) {
+        send(&[NotifyState::Stopping]);
+    }
+
+    /// `RELOADING=1` with the monotonic time that systemd 253 and newer require; [`Notify::ready`] ends it.
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => send(&[NotifyState::Reloading, now]),
+            Err(e) => tracing::warn!("cannot read the monotonic clock for systemd: {e}"),
+        }
+    }
+
+    /// How often [`Notify::watchdog`] is to be called: half of what the unit's `WatchdogSec=` allows. `None`: the unit
+    /// has none.
+    pub fn watchdog_interval(&self) -> Option<Duration> {
+        sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero())
+    }
+}
+
+fn send(states: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(states) {
+        tracing::warn!("cannot notify systemd through NOTIFY_SOCKET: {e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::process::Output;
+
+    use super::*;
+
+    const CHILD: &str = "sys::notify::tests::what_the_child_sends";
+
+    /// Runs [`what_the_child_sends`] in a process of its own: the variables are those of the whole process.
+    #[allow(clippy::disallowed_methods, reason = "a test that needs a process with another environment")]
+    fn child(env: &[(&str, &str)]) -> Output {
+        let exe = std::env::current_exe().unwrap();
+        std::process::Command::new(exe)
+            .args([CHILD, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_PID")
+            .env("WATCHDOG_USEC", "3000000")
+            .envs(env.iter().copied())
+            .output()
+            .unwrap()
+    }
+
+    #[test]
+    #[ignore = "started by the other tests, in a process of its own"]
+    fn what_the_child_sends() {
+        let notify = Notify::new();
+        println!("interval {:?}", notify.watchdog_interval());
+        notify.ready();
+        notify.status("next run\nat noon");
+        notify.watchdog();
+        notify.reloading();
+        notify.stopping();
+    }
+
+    #[test]
+    fn systemd_gets_each_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let output = child(&[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("interval Some(1.5s)"), "{output:?}");
+        socket.set_nonblocking(true).unwrap();
+        let mut got = Vec::new();
+        let mut buffer = [0u8; 4096];
+        while let Ok(n) = socket.recv(&mut buffer) {
+            got.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
+        }
+        let reload = got.remove(3);
+        assert_eq!(got, ["READY=1\n", "STATUS=next run at noon\n", "WATCHDOG=1\n", "STOPPING=1\n"]);
+        assert!(reload.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reload}");
+    }
+
+    #[test]
+    fn without_systemd_nothing_happens() {
+        for env in [&[][..], &[("NOTIFY_SOCKET", "/does/not/exist")]] {
+            let output = child(env);
+            assert!(output.status.success(), "{output:?}");
+        }
+    }
+}
