@@ -4,7 +4,11 @@
 
 pub mod attached;
 pub mod keys;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod plans;
 pub mod presence;
 pub mod records;
 pub mod snapshots;
+#[cfg(test)]
+pub(crate) mod snapshots_tests;

@@ -14,6 +14,7 @@ use super::records::{Created, ReadError, Record, Records};
 use crate::core::manifest::{Manifest, PAYLOAD_FORMATS};
 use crate::core::model::{Compression, SnapshotName};
 use crate::core::record::{MAX_RECORD_BYTES, RecordKind, RecordProblem};
+use crate::core::select::{Candidate, SnapshotFact};
 use crate::error::{Error, Kind, Result};
 use crate::ports::{ObjectMeta, ObjectStore, StoreErrorKind, StoreResult};
 
@@ -67,6 +68,31 @@ pub struct Entry {
     pub name: SnapshotName,
     /// The snapshot, or why its manifest must not be followed (which is never "absent").
     pub state: std::result::Result<Box<Committed>, RecordProblem>,
+}
+
+impl Entry {
+    /// What a choice looks at. The generation is the manifest's own; the caller corrects it by the plans.
+    pub fn fact(&self) -> SnapshotFact {
+        let manifest = match &self.state {
+            Err(problem) => Err(problem.to_string()),
+            Ok(c) => Ok(Candidate {
+                cluster_id: c.manifest.cluster_id,
+                generation: c.manifest.generation,
+                revision: c.manifest.revision,
+                started: c.manifest.started,
+                raw_sha256: c.manifest.raw.sha256,
+                raw_size: c.manifest.raw.size,
+                kind: c.manifest.kind.clone(),
+                quorum: c.manifest.quorum,
+                storage_version: c.manifest.storage_version.clone(),
+                damaged: c.damage().filter(|_| c.payload != Payload::Missing),
+                payload_present: c.payload != Payload::Missing,
+                // `check` has seen that each of them has a slot.
+                voters: c.manifest.voters.iter().filter_map(|v| v.slot().ok()).collect(),
+            }),
+        };
+        SnapshotFact { name: self.name.clone(), manifest }
+    }
 }
 
 /// All snapshots of the cluster.

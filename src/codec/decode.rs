@@ -15,51 +15,60 @@ enum Inner<R: Read> {
     Plain(BufReader<R>),
 }
 
+/// The decoders read ahead when they are made, and the source may be one that must not be read on the thread that sets it up.
+enum State<R: Read> {
+    Unread(Compression, BufReader<R>),
+    Open(Inner<R>),
+    /// Only while the state changes, or for ever when the decompressor could not be set up.
+    Failed,
+}
+
 /// Decompresses a whole stream: concatenated gzip members and zstd frames are one stream, anything else behind them is an error.
 ///
 /// It never gives out more than `limit` bytes: when the stream holds more, reading fails with
 /// [`io::ErrorKind::InvalidData`] instead (a small object may decompress to terabytes).
 pub struct Decoder<R: Read> {
-    inner: Inner<R>,
+    state: State<R>,
     limit: u64,
     left: u64,
 }
 
 impl<R: Read> Decoder<R> {
-    /// Reads `source` as `compression`; `limit` in bytes of output.
-    ///
-    /// # Errors
-    /// When the decompressor cannot be set up.
-    pub fn new(compression: Compression, source: R, limit: u64) -> io::Result<Self> {
+    /// Reads `source` as `compression`; `limit` in bytes of output. Nothing is read yet.
+    pub fn new(compression: Compression, source: R, limit: u64) -> Self {
         let source = BufReader::with_capacity(INPUT_BUFFER, source);
-        let inner = match compression {
-            Compression::Gzip => Inner::Gzip(MultiGzDecoder::new(source)),
-            Compression::Zstd => Inner::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(source)?)),
-            Compression::None => Inner::Plain(source),
-        };
-        Ok(Decoder { inner, limit, left: limit })
+        Decoder { state: State::Unread(compression, source), limit, left: limit }
     }
 
-    /// The source again. Bytes that were read ahead are lost, so call it at the end of the stream only.
-    pub fn into_source(self) -> R {
-        match self.inner {
-            Inner::Gzip(d) => d.into_inner().into_inner(),
-            Inner::Zstd(d) => d.finish().into_inner(),
-            Inner::Plain(r) => r.into_inner(),
+    /// The source, for looking at counters in it; `None` when the decompressor could not be set up.
+    pub fn source(&self) -> Option<&R> {
+        Some(match &self.state {
+            State::Unread(_, r) => r.get_ref(),
+            State::Open(Inner::Gzip(d)) => d.get_ref().get_ref(),
+            State::Open(Inner::Zstd(d)) => d.get_ref().get_ref(),
+            State::Open(Inner::Plain(r)) => r.get_ref(),
+            State::Failed => return None,
+        })
+    }
+
+    fn open(&mut self) -> io::Result<&mut Inner<R>> {
+        if let State::Unread(..) = self.state
+            && let State::Unread(compression, source) = std::mem::replace(&mut self.state, State::Failed)
+        {
+            self.state = State::Open(match compression {
+                Compression::Gzip => Inner::Gzip(MultiGzDecoder::new(source)),
+                Compression::Zstd => Inner::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(source)?)),
+                Compression::None => Inner::Plain(source),
+            });
         }
-    }
-
-    /// The source, for looking at counters in it.
-    pub fn source(&self) -> &R {
-        match &self.inner {
-            Inner::Gzip(d) => d.get_ref().get_ref(),
-            Inner::Zstd(d) => d.get_ref().get_ref(),
-            Inner::Plain(r) => r.get_ref(),
+        match &mut self.state {
+            State::Open(inner) => Ok(inner),
+            _ => Err(io::Error::other("the decompressor could not be set up")),
         }
     }
 
     fn read_inner(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match &mut self.inner {
+        match self.open()? {
             Inner::Gzip(d) => d.read(buf),
             Inner::Zstd(d) => d.read(buf),
             Inner::Plain(r) => r.read(buf),
@@ -112,12 +121,25 @@ mod tests {
 
     fn decode(compression: Compression, stored: &[u8], limit: u64) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        Decoder::new(compression, stored, limit)?.read_to_end(&mut out)?;
+        Decoder::new(compression, stored, limit).read_to_end(&mut out)?;
         Ok(out)
     }
 
     fn sample() -> Vec<u8> {
         (0..200_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 20).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn the_source_is_not_touched_before_the_first_read() {
+        struct Untouchable;
+        impl Read for Untouchable {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                panic!("read too early")
+            }
+        }
+        for compression in ALL {
+            assert!(Decoder::new(compression, Untouchable, 1).source().is_some());
+        }
     }
 
     #[test]
@@ -166,7 +188,7 @@ mod tests {
         let raw = vec![0u8; 64 << 20];
         for compression in ALL {
             let stored = encode(compression, &raw);
-            let mut decoder = Decoder::new(compression, stored.as_slice(), 1000).unwrap();
+            let mut decoder = Decoder::new(compression, stored.as_slice(), 1000);
             let mut out = Vec::new();
             let failed = decoder.read_to_end(&mut out).unwrap_err();
             assert_eq!(failed.kind(), io::ErrorKind::InvalidData, "{compression}");

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{
     ClusterId, Compression, Generation, Invalid, MemberId, NodeName, Revision, Sha256, SnapshotName, Timestamp,
 };
+use super::plan;
 
 /// Sectors of a bolt image; what is left over is the digest that etcd appends (etcdutl's `hasChecksum`: size % 512 == 32).
 const SECTOR: u64 = 512;
@@ -41,14 +42,8 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// What a snapshot holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SnapshotKind {
-    /// The whole key space at one revision, as `etcdctl snapshot save` writes it.
-    #[default]
-    Snapshot,
-}
+/// The only kind that restores a cluster: the whole key space at one revision, as `etcdctl snapshot save` writes it.
+pub const KIND_SNAPSHOT: &str = "snapshot";
 
 /// Size and digest of a sequence of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,10 +65,10 @@ pub struct HashKv {
     pub revision: Revision,
 }
 
-/// One voting member at the time of the snapshot.
+/// One voting member at the time of the snapshot, in etcd's own words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Voter {
-    /// Name; empty when the member had never started.
+    /// Name; empty when the member had never started. etcd takes any text as a name.
     pub name: String,
     /// Id.
     pub id: MemberId,
@@ -81,14 +76,24 @@ pub struct Voter {
     pub peer_urls: Vec<String>,
 }
 
+impl Voter {
+    /// The voter as plans know it. One whose name cannot be a host's still counts as a voter: it is named by its id.
+    ///
+    /// # Errors
+    /// Never for an id that etcd gave; the type cannot say so.
+    pub fn slot(&self) -> Result<plan::Voter, Invalid> {
+        let name = NodeName::new(&self.name).or_else(|_| NodeName::new(&format!("unnamed-{}", self.id)))?;
+        Ok(plan::Voter { name, peer_urls: self.peer_urls.clone() })
+    }
+}
+
 /// The commit record of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Name of the snapshot; also in the object key, and both must agree.
     pub name: SnapshotName,
-    /// What it holds.
-    #[serde(default)]
-    pub kind: SnapshotKind,
+    /// What it holds; see [`KIND_SNAPSHOT`].
+    pub kind: String,
     /// Who asked for it.
     pub origin: Origin,
     /// The cluster's life that it was taken in; 0 when no plan was known.
@@ -167,6 +172,7 @@ impl Manifest {
         if self.compression == Compression::None && self.encryption.is_empty() && self.raw != self.stored {
             return Err(Invalid::new("stored", &self.stored.sha256.to_string(), "it differs from raw without compression"));
         }
+        text("kind", &self.kind)?;
         text("etcd_version", &self.etcd_version)?;
         text("token_fingerprint", &self.token_fingerprint)?;
         if self.tags.len() > MOST_TAGS {
@@ -174,6 +180,9 @@ impl Manifest {
         }
         if self.voters.len() > MOST_VOTERS {
             return Err(Invalid::new("voters", "", format!("there are more than {MOST_VOTERS}")));
+        }
+        for voter in &self.voters {
+            voter.slot()?;
         }
         Ok(())
     }
@@ -229,7 +238,7 @@ pub(crate) mod tests {
         let started: Timestamp = "2024-01-15T10:30:00Z".parse().unwrap();
         Manifest {
             name: SnapshotName::new(name).unwrap(),
-            kind: SnapshotKind::Snapshot,
+            kind: KIND_SNAPSHOT.into(),
             origin: Origin::Scheduled,
             generation: Generation(generation),
             cluster_id: ClusterId(0xc1),

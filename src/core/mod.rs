@@ -5,6 +5,7 @@
 
 pub mod decide;
 pub mod facts;
+pub mod health;
 pub mod manifest;
 pub mod model;
 pub mod plan;

@@ -1,0 +1,117 @@
+//! Certificates from files, read anew for each client. Every refusal names the file and its configuration key.
+
+use std::path::Path;
+
+use etcd_client::{Certificate, Identity, TlsOptions};
+
+use super::EtcdOptions;
+use crate::ports::{EtcdError, EtcdErrorKind, EtcdResult};
+
+/// No PEM file of ours comes near this.
+const LARGEST_PEM: u64 = 1024 * 1024;
+
+const HTTPS: &str = "https://";
+
+/// `None` for plain http.
+pub(super) fn options(o: &EtcdOptions) -> EtcdResult<Option<TlsOptions>> {
+    if !o.endpoint.starts_with(HTTPS) {
+        return Ok(None);
+    }
+    let Some(ca_file) = &o.ca_file else {
+        return Err(refuse(
+            format!("etcd {}: an https endpoint needs the CA that signed etcd's certificate", o.endpoint),
+            "set etcd.ca_file (kubeadm: /etc/kubernetes/pki/etcd/ca.crt); for a public CA: /etc/ssl/certs/ca-certificates.crt",
+        ));
+    };
+    let ca = pem("etcd.ca_file", ca_file, "CERTIFICATE-----")?;
+    let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
+    match (&o.cert_file, &o.key_file) {
+        (None, None) => {}
+        (Some(cert), Some(key)) => {
+            let cert = pem("etcd.cert_file", cert, "CERTIFICATE-----")?;
+            let key = pem("etcd.key_file", key, "PRIVATE KEY-----")?;
+            tls = tls.identity(Identity::from_pem(cert, key));
+        }
+        (Some(_), None) => return Err(refuse("etcd.cert_file is set without etcd.key_file".into(), "set both or none")),
+        (None, Some(_)) => return Err(refuse("etcd.key_file is set without etcd.cert_file".into(), "set both or none")),
+    }
+    Ok(Some(tls))
+}
+
+fn refuse(text: String, hint: &str) -> EtcdError {
+    EtcdError { kind: EtcdErrorKind::Tls, text, hint: Some(hint.to_owned()) }
+}
+
+fn pem(field: &str, path: &Path, marker: &str) -> EtcdResult<Vec<u8>> {
+    let shown = path.display();
+    let read = std::fs::metadata(path).and_then(|m| match m.len() {
+        n if n > LARGEST_PEM => Err(std::io::Error::other("it is too large for a PEM file")),
+        _ => std::fs::read(path),
+    });
+    let bytes = read.map_err(|e| {
+        refuse(format!("cannot read {field} {shown}: {e}"), "check the path, and that the user of the daemon may read it")
+    })?;
+    // The library's own message for another kind of file names neither the file nor the problem.
+    if !bytes.windows(marker.len()).any(|w| w == marker.as_bytes()) {
+        let what = marker.trim_end_matches('-');
+        return Err(refuse(format!("{field} {shown} holds no PEM block {what:?}"), "name a file in PEM format"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::etcd::Limits;
+
+    fn options_for(endpoint: &str) -> EtcdOptions {
+        EtcdOptions {
+            endpoint: endpoint.into(),
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            user: None,
+            limits: Limits::default(),
+        }
+    }
+
+    #[test]
+    fn every_refusal_names_the_file_and_the_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str, content: &str| -> PathBuf {
+            let p = dir.path().join(name);
+            std::fs::write(&p, content).unwrap();
+            p
+        };
+        let ca = path("ca.crt", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
+        let der = path("ca.der", "\u{30}\u{1}");
+        let base = options_for("https://127.0.0.1:1");
+        let with = |change: &dyn Fn(&mut EtcdOptions)| {
+            let mut o = base.clone();
+            o.ca_file = Some(ca.clone());
+            change(&mut o);
+            options(&o).err().map(|e| e.text)
+        };
+        assert!(options(&options_for("http://127.0.0.1:1")).unwrap().is_none());
+        assert_eq!(with(&|_| ()), None);
+        for (change, parts) in [
+            (&(|o: &mut EtcdOptions| o.ca_file = None) as &dyn Fn(&mut EtcdOptions), vec!["https", "CA"]),
+            (&|o| o.ca_file = Some("/does/not/exist".into()), vec!["etcd.ca_file", "/does/not/exist"]),
+            (&|o| o.ca_file = Some(der.clone()), vec!["etcd.ca_file", "ca.der", "CERTIFICATE"]),
+            (&|o| o.cert_file = Some(ca.clone()), vec!["etcd.cert_file", "etcd.key_file"]),
+            (&|o| o.key_file = Some(ca.clone()), vec!["etcd.cert_file", "etcd.key_file"]),
+            (
+                &|o| {
+                    o.cert_file = Some(ca.clone());
+                    o.key_file = Some(ca.clone());
+                },
+                vec!["etcd.key_file", "PRIVATE KEY"],
+            ),
+        ] {
+            let text = with(change).expect("refused");
+            assert!(parts.iter().all(|p| text.contains(p)), "{text}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One snapshot of the local member, from the stream to a whole entry in the spool. It does not talk to the store.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::payload::{self, Piece, Written};
+use super::spool::Spool;
+use crate::catalog::keys;
+use crate::catalog::records::Records;
+use crate::core::health::{self, Observation, Unfit};
+use crate::core::manifest::{HashKv, KIND_SNAPSHOT, Manifest, Origin, Voter};
+use crate::core::model::{Compression, Generation, NodeName, Revision, SnapshotName};
+use crate::core::record::RecordKind;
+use crate::error::{Error, Kind, Result, ResultExt};
+use crate::ports::{Clock, Etcd, EtcdError, EtcdErrorKind, EtcdResult, MemberStatus, SnapshotStream};
+use crate::sys;
+
+/// Pieces between the stream and the compressor, at most. With [`PIECE`] it bounds the memory, and a slow disk slows etcd's stream down.
+const QUEUE: usize = 8;
+/// etcd sends 32 KiB at a time; larger pieces save switching between threads.
+const PIECE: usize = 256 * 1024;
+
+/// What to save, and what is known around it.
+#[derive(Debug, Clone)]
+pub struct SaveRequest {
+    /// The name is this and the start in UTC: the schedule's name, or what a person gave.
+    pub prefix: String,
+    /// Who asked.
+    pub origin: Origin,
+    /// Stream format of the payload.
+    pub compression: Compression,
+    /// The life that the cluster is in; 0 when no plan is known.
+    pub generation: Generation,
+    /// This host.
+    pub node: NodeName,
+    /// Free labels.
+    pub tags: BTreeMap<String, String>,
+    /// Whether to ask etcd for HashKV at the snapshot's revision (it reads its whole key space for that).
+    pub hash_check: bool,
+    /// The greatest revision that is known to be saved, with its generation.
+    pub newest_known: Option<(Generation, Revision)>,
+}
+
+/// A whole entry in the spool.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its payload.
+    pub payload: PathBuf,
+    /// What a person should read, though the snapshot is good.
+    pub warnings: Vec<String>,
+    /// How long it took, by the monotonic clock.
+    pub took: Duration,
+}
+
+/// Takes a snapshot into the spool. When it returns `Ok`, payload and manifest are durable there.
+///
+/// # Errors
+/// [`Kind::Refused`] for an unfit member or while another snapshot is being taken; [`Kind::Etcd`], [`Kind::Verification`] or [`Kind::Io`] otherwise.
+/// Nothing is left behind.
+pub async fn save(
+    etcd: &dyn Etcd,
+    records: &Records,
+    clock: &dyn Clock,
+    spool: &Spool,
+    request: &SaveRequest,
+) -> Result<Saved> {
+    let (started, began) = (clock.now(), clock.monotonic());
+    let _lock = spool.lock()?;
+    let status = etcd.status().await?;
+    refuse_unfit(etcd, &status)?;
+    let mut warnings = Vec::new();
+    let floor = quorum(etcd, &mut warnings).await?;
+    let voters = voters(etcd, &mut warnings).await;
+
+    let wanted = SnapshotName::from_start(&request.prefix, started).or_fail(Kind::Usage, || "cannot name the snapshot")?;
+    let name = spool.free_name(&wanted)?;
+    crate::failpoint!("save.before_stream");
+    let written = stream(etcd, spool, &name, request.compression).await?;
+    crate::failpoint!("save.after_fsync");
+
+    let revision = written.facts.revision;
+    if let Some(floor) = floor
+        && revision < floor
+    {
+        return Err(Error::new(
+            Kind::Etcd,
+            format!(
+                "the snapshot from {} was thrown away: it ends at revision {revision}, and the cluster had {floor} before it began",
+                etcd.endpoint()
+            ),
+        )
+        .hint("this member lags behind; look at: etcdctl endpoint status --cluster"));
+    }
+    if health::regressed(request.newest_known, request.generation, revision) {
+        let (_, known) = request.newest_known.unwrap_or_default();
+        warnings.push(format!(
+            "revision {revision} is less than half of {known}, which was saved before in the same generation: was the cluster emptied?"
+        ));
+    }
+    let hash_kv = if request.hash_check { hash(etcd, revision, &mut warnings).await } else { None };
+    let manifest = Manifest {
+        name,
+        kind: KIND_SNAPSHOT.to_owned(),
+        origin: request.origin,
+        generation: request.generation,
+        cluster_id: status.cluster_id,
+        member_id: status.member_id,
+        node: request.node.clone(),
+        etcd_version: status.version,
+        storage_version: written.facts.storage_version.clone().or(status.storage_version),
+        revision,
+        compact_revision: written.facts.compact_revision,
+        raw: written.raw,
+        stored: written.stored,
+        compression: request.compression,
+        encryption: Vec::new(),
+        started,
+        ended: clock.now(),
+        quorum: floor.is_some(),
+        hash_kv,
+        tags: request.tags.clone(),
+        token_fingerprint: records.token_fingerprint().to_owned(),
+        auth: written.facts.auth_enabled,
+        alarms: written.facts.alarms.clone(),
+        voters,
+    };
+    manifest.check().or_fail(Kind::Internal, || format!("the manifest of {} makes no sense", manifest.name))?;
+    let payload = place(spool, records, &manifest, written)?;
+    for warning in &warnings {
+        tracing::warn!(snapshot = %manifest.name, "{warning}");
+    }
+    Ok(Saved { manifest, payload, warnings, took: clock.monotonic().saturating_sub(began) })
+}
+
+/// The manifest first, the payload's name last: see [`super::spool`].
+fn place(spool: &Spool, records: &Records, manifest: &Manifest, written: Written) -> Result<PathBuf> {
+    let sealed =
+        records.seal(RecordKind::Manifest, &keys::manifest(&manifest.name), manifest.generation, manifest)?;
+    spool.write_manifest(&manifest.name, &sealed)?;
+    let payload = spool.payload(manifest);
+    let renamed = (|| {
+        crate::failpoint!("save.after_manifest");
+        sys::fs::rename_new(written.part.path(), &payload)
+    })();
+    if let Err(e) = renamed {
+        let _ = spool.discard_manifest(&manifest.name);
+        return Err(e);
+    }
+    written.part.keep();
+    crate::failpoint!("save.after_rename");
+    Ok(payload)
+}
+
+fn refuse_unfit(etcd: &dyn Etcd, status: &MemberStatus) -> Result<()> {
+    let endpoint = etcd.endpoint();
+    let observed = Observation { is_learner: status.is_learner, errors: &status.errors };
+    match health::fit(&observed) {
+        Ok(()) => Ok(()),
+        Err(Unfit::Learner) => {
+            Err(Error::new(Kind::Refused, format!("{endpoint} is a learner and may lag; it is not snapshotted"))
+                .hint("take the snapshot on a voting member"))
+        }
+        Err(Unfit::Corrupt) => Err(Error::new(
+            Kind::Refused,
+            format!("{endpoint} has the CORRUPT alarm: its data may be the wrong ones, so it is not snapshotted"),
+        )
+        .hint("see which member differs: etcdctl alarm list; etcdctl endpoint hashkv --cluster")),
+    }
+}
+
+/// The revision that the snapshot must reach; `None` without quorum.
+async fn quorum(etcd: &dyn Etcd, warnings: &mut Vec<String>) -> Result<Option<Revision>> {
+    match etcd.linearizable_read().await {
+        Ok(revision) => Ok(Some(revision)),
+        Err(e) if matches!(e.kind, EtcdErrorKind::NoQuorum | EtcdErrorKind::Unreachable) => {
+            warnings.push(format!("emergency snapshot without quorum, restored only by name: {e}"));
+            Ok(None)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn voters(etcd: &dyn Etcd, warnings: &mut Vec<String>) -> Vec<Voter> {
+    match etcd.members().await {
+        Ok(members) => members
+            .into_iter()
+            .filter(|m| !m.is_learner)
+            .map(|m| Voter { name: m.name, id: m.id, peer_urls: m.peer_urls })
+            .collect(),
+        Err(e) => {
+            warnings.push(format!("the manifest names no voters: {e}"));
+            Vec::new()
+        }
+    }
+}
+
+async fn hash(etcd: &dyn Etcd, revision: Revision, warnings: &mut Vec<String>) -> Option<HashKv> {
+    match etcd.hash_kv(revision).await {
+        Ok((hash, compact_revision)) => Some(HashKv { hash, compact_revision, revision }),
+        Err(e) => {
+            warnings.push(format!("the manifest has no HashKV: {e}"));
+            None
+        }
+    }
+}
+
+async fn stream(etcd: &dyn Etcd, spool: &Spool, name: &SnapshotName, compression: Compression) -> Result<Written> {
+    let mut stream = etcd.snapshot().await?;
+    let (pieces, queue) = mpsc::channel(QUEUE);
+    let (spool, path, endpoint) = (spool.clone(), spool.part(name), etcd.endpoint().to_owned());
+    let writer = tokio::task::spawn_blocking(move || payload::write(&spool, &path, compression, &endpoint, queue));
+    let fed = feed(stream.as_mut(), pieces, etcd.endpoint()).await;
+    let written = writer.await.or_fail(Kind::Internal, || "the writer of the snapshot panicked")?;
+    match fed {
+        Ok(Fed::Whole) => written,
+        // The writer knows why it stopped taking pieces.
+        Ok(Fed::WriterStopped) => match written {
+            Err(e) => Err(e),
+            Ok(_) => Err(Error::new(Kind::Internal, "the writer of the snapshot stopped early")),
+        },
+        Err(e) => Err(e.into()),
+    }
+}
+
+enum Fed {
+    Whole,
+    WriterStopped,
+}
+
+async fn feed(stream: &mut dyn SnapshotStream, pieces: mpsc::Sender<Piece>, endpoint: &str) -> EtcdResult<Fed> {
+    let mut gathered = bytes::BytesMut::new();
+    let mut received = 0u64;
+    while let Some(piece) = stream.next().await? {
+        received = received.saturating_add(piece.len() as u64);
+        gathered.extend_from_slice(&piece);
+        while gathered.len() >= PIECE {
+            if !send(&pieces, gathered.split_to(PIECE).freeze()).await {
+                return Ok(Fed::WriterStopped);
+            }
+        }
+    }
+    if let Some(announced) = stream.announced()
+        && announced != received
+    {
+        return Err(EtcdError {
+            kind: EtcdErrorKind::BrokenStream,
+            text: format!("etcd {endpoint}: the snapshot stream ended after {received} of {announced} bytes"),
+            hint: Some("look into etcd's own log; the next run takes a new snapshot".into()),
+        });
+    }
+    if !send(&pieces, gathered.freeze()).await || pieces.send(Piece::End).await.is_err() {
+        return Ok(Fed::WriterStopped);
+    }
+    Ok(Fed::Whole)
+}
+
+async fn send(pieces: &mpsc::Sender<Piece>, piece: Bytes) -> bool {
+    piece.is_empty() || pieces.send(Piece::Data(piece)).await.is_ok()
+}
