@@ -32,8 +32,12 @@ pub(super) fn options(o: &EtcdOptions) -> EtcdResult<Option<TlsOptions>> {
             let key = pem("etcd.key_file", key, "PRIVATE KEY-----")?;
             tls = tls.identity(Identity::from_pem(cert, key));
         }
-        (Some(_), None) => return Err(refuse("etcd.cert_file is set without etcd.key_file".into(), "set both or none")),
-        (None, Some(_)) => return Err(refuse("etcd.key_file is set without etcd.cert_file".into(), "set both or none")),
+        (Some(_), None) => {
+            return Err(refuse("etcd.cert_file is set without etcd.key_file".into(), "set both or none"));
+        }
+        (None, Some(_)) => {
+            return Err(refuse("etcd.key_file is set without etcd.cert_file".into(), "set both or none"));
+        }
     }
     Ok(Some(tls))
 }
@@ -49,7 +53,10 @@ fn pem(field: &str, path: &Path, marker: &str) -> EtcdResult<Vec<u8>> {
         _ => std::fs::read(path),
     });
     let bytes = read.map_err(|e| {
-        refuse(format!("cannot read {field} {shown}: {e}"), "check the path, and that the user of the daemon may read it")
+        refuse(
+            format!("cannot read {field} {shown}: {e}"),
+            "check the path, and that the user of the daemon may read it",
+        )
     })?;
     // The library's own message for another kind of file names neither the file nor the problem.
     if !bytes.windows(marker.len()).any(|w| w == marker.as_bytes()) {

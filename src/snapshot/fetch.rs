@@ -149,7 +149,10 @@ pub async fn open_stored(snapshots: &Snapshots, manifest: &Manifest) -> Result<R
     let key = manifest.payload_key();
     let what = format!("snapshot {} ({}/{key})", manifest.name, store.location());
     if let Some(recipient) = manifest.encryption.first() {
-        return Err(Error::new(Kind::Refused, format!("{what} is encrypted for {recipient}; this version cannot decrypt")));
+        return Err(Error::new(
+            Kind::Refused,
+            format!("{what} is encrypted for {recipient}; this version cannot decrypt"),
+        ));
     }
     let opened = store.open(&key, 0).await?;
     if opened.meta.size != manifest.stored.size {

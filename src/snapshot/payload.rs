@@ -156,7 +156,8 @@ pub(super) fn write(
 fn cannot_write(spool: &Spool, path: &Path, e: io::Error) -> Error {
     let free = sys::fs::free_space(spool.dir()).map_or_else(|_| "unknown".into(), |n| n.to_string());
     let full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let out = Error::new(Kind::Io, format!("cannot write {} ({free} bytes are free there)", path.display())).caused_by(e);
+    let out =
+        Error::new(Kind::Io, format!("cannot write {} ({free} bytes are free there)", path.display())).caused_by(e);
     if full {
         return out.hint(format!(
             "free some space at {} or move node.state_dir to a larger file system; nothing was left behind",

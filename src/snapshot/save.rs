@@ -78,7 +78,8 @@ pub async fn save(
     let floor = quorum(etcd, &mut warnings).await?;
     let voters = voters(etcd, &mut warnings).await;
 
-    let wanted = SnapshotName::from_start(&request.prefix, started).or_fail(Kind::Usage, || "cannot name the snapshot")?;
+    let wanted =
+        SnapshotName::from_start(&request.prefix, started).or_fail(Kind::Usage, || "cannot name the snapshot")?;
     let name = spool.free_name(&wanted)?;
     crate::failpoint!("save.before_stream");
     let written = stream(etcd, spool, &name, request.compression).await?;
@@ -140,8 +141,7 @@ pub async fn save(
 
 /// The manifest first, the payload's name last: see [`super::spool`].
 fn place(spool: &Spool, records: &Records, manifest: &Manifest, written: Written) -> Result<PathBuf> {
-    let sealed =
-        records.seal(RecordKind::Manifest, &keys::manifest(&manifest.name), manifest.generation, manifest)?;
+    let sealed = records.seal(RecordKind::Manifest, &keys::manifest(&manifest.name), manifest.generation, manifest)?;
     spool.write_manifest(&manifest.name, &sealed)?;
     let payload = spool.payload(manifest);
     let renamed = (|| {

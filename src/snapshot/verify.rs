@@ -167,7 +167,10 @@ fn compare(manifest: &Manifest, path: &Path) -> Result<Findings> {
         Err(Error::new(Kind::Verification, format!("snapshot {} differs from its manifest: {what}", manifest.name)))
     };
     if found.revision != manifest.revision {
-        return differs(format!("the file ends at revision {}, the manifest says {}", found.revision, manifest.revision));
+        return differs(format!(
+            "the file ends at revision {}, the manifest says {}",
+            found.revision, manifest.revision
+        ));
     }
     let hash_kv = match (manifest.hash_kv, found.hash_kv) {
         (Some(theirs), Some(ours)) if theirs.hash != ours => {
