@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::core::model::{Sha256, Timestamp};
-use crate::ports::{
-    Fetched, ObjectMeta, ObjectStore, Opened, Page, PutMode, StoreError, StoreErrorKind, StoreResult,
-};
+use crate::ports::{Fetched, ObjectMeta, ObjectStore, Opened, Page, PutMode, StoreError, StoreErrorKind, StoreResult};
 
 /// What happens to one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +99,12 @@ impl MemoryStore {
         let body = objects
             .get(key)
             .ok_or_else(|| StoreError::new(StoreErrorKind::NotFound, format!("memory:/{key} does not exist")))?;
-        Ok(ObjectMeta { key: key.to_owned(), size: body.len() as u64, etag: None, modified: Some(Timestamp::UNIX_EPOCH) })
+        Ok(ObjectMeta {
+            key: key.to_owned(),
+            size: body.len() as u64,
+            etag: None,
+            modified: Some(Timestamp::UNIX_EPOCH),
+        })
     }
 }
 
@@ -164,7 +167,8 @@ impl ObjectStore for MemoryStore {
         self.fault("list", prefix)?;
         let objects = self.objects.lock().unwrap();
         let mut page = Page::default();
-        for (key, body) in objects.iter().filter(|(k, _)| k.starts_with(prefix) && token.is_none_or(|t| k.as_str() > t)) {
+        for (key, body) in objects.iter().filter(|(k, _)| k.starts_with(prefix) && token.is_none_or(|t| k.as_str() > t))
+        {
             if page.objects.len() == 100 {
                 page.next = page.objects.last().map(|o: &ObjectMeta| o.key.clone());
                 break;

@@ -149,8 +149,13 @@ async fn a_manifest_that_does_not_verify_is_named_and_never_absent() {
 #[tokio::test]
 async fn known_damage_is_shown() {
     let store = MemoryStore::new();
-    let (whole, missing, short, bad, other) =
-        (sample("whole", 1, 1), sample("missing", 1, 2), sample("short", 1, 3), sample("bad", 1, 4), sample("other", 1, 5));
+    let (whole, missing, short, bad, other) = (
+        sample("whole", 1, 1),
+        sample("missing", 1, 2),
+        sample("short", 1, 3),
+        sample("bad", 1, 4),
+        sample("other", 1, 5),
+    );
     for m in [&whole, &missing, &short, &bad, &other] {
         commit(&store, m).await;
     }
@@ -203,7 +208,8 @@ async fn delete_takes_the_manifest_first_and_only_with_proof() {
     let before = store.keys();
 
     // Held: refused, and nothing happened.
-    let hold = Hold { name: m.name.clone(), reason: "audit".into(), since: Timestamp::UNIX_EPOCH, nonce: Nonce([2; 16]) };
+    let hold =
+        Hold { name: m.name.clone(), reason: "audit".into(), since: Timestamp::UNIX_EPOCH, nonce: Nonce([2; 16]) };
     c.records().renew(RecordKind::Hold, &keys::hold(&m.name), m.generation, &hold).await.unwrap();
     let refused = c.delete(&m.name, false).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::Refused);

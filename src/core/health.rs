@@ -71,7 +71,11 @@ mod tests {
             (known, 2, 499, true),
             (known, 3, 1, false),
         ] {
-            assert_eq!(regressed(known, Generation(generation), Revision(revision)), expected, "{generation}/{revision}");
+            assert_eq!(
+                regressed(known, Generation(generation), Revision(revision)),
+                expected,
+                "{generation}/{revision}"
+            );
         }
     }
 }

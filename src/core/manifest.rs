@@ -170,7 +170,11 @@ impl Manifest {
             return Err(Invalid::new("revision", &self.revision.to_string(), "revisions start at 1"));
         }
         if self.compression == Compression::None && self.encryption.is_empty() && self.raw != self.stored {
-            return Err(Invalid::new("stored", &self.stored.sha256.to_string(), "it differs from raw without compression"));
+            return Err(Invalid::new(
+                "stored",
+                &self.stored.sha256.to_string(),
+                "it differs from raw without compression",
+            ));
         }
         text("kind", &self.kind)?;
         text("etcd_version", &self.etcd_version)?;

@@ -61,14 +61,26 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
             EtcdErrorKind::Denied,
             "etcd's auth is on: set etcd.username and etcd.password_file, or a client certificate whose CN is an etcd user",
         ),
-        ("invalid user ID or password", EtcdErrorKind::Denied, "check etcd.username and the content of etcd.password_file"),
+        (
+            "invalid user ID or password",
+            EtcdErrorKind::Denied,
+            "check etcd.username and the content of etcd.password_file",
+        ),
         (
             "UnknownIssuer",
             EtcdErrorKind::Tls,
             "etcd's certificate was signed by another CA than the one in etcd.ca_file (kubeadm: /etc/kubernetes/pki/etcd/ca.crt)",
         ),
-        ("CaUsedAsEndEntity", EtcdErrorKind::Tls, "etcd serves a CA certificate as its own; give it a server certificate"),
-        ("certificate expired", EtcdErrorKind::Tls, "etcd's certificate has expired (or this host's clock is wrong): renew it"),
+        (
+            "CaUsedAsEndEntity",
+            EtcdErrorKind::Tls,
+            "etcd serves a CA certificate as its own; give it a server certificate",
+        ),
+        (
+            "certificate expired",
+            EtcdErrorKind::Tls,
+            "etcd's certificate has expired (or this host's clock is wrong): renew it",
+        ),
         ("Expired", EtcdErrorKind::Tls, "a certificate has expired (or a clock is wrong): renew it"),
         ("NotValidYet", EtcdErrorKind::Tls, "etcd's certificate is not valid yet: check the clock of this host"),
         (
@@ -104,9 +116,10 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
     }
     let quorum = "look at the other members: etcdctl endpoint status --cluster";
     match grpc {
-        Some(code::PERMISSION_DENIED) => {
-            (EtcdErrorKind::Denied, Some("give the etcd user in etcd.username a role that allows it (snapshots need root)"))
-        }
+        Some(code::PERMISSION_DENIED) => (
+            EtcdErrorKind::Denied,
+            Some("give the etcd user in etcd.username a role that allows it (snapshots need root)"),
+        ),
         Some(code::UNAUTHENTICATED) => {
             (EtcdErrorKind::Denied, Some("check etcd.username and the content of etcd.password_file"))
         }
@@ -114,7 +127,9 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
         Some(code::UNAVAILABLE | code::DEADLINE_EXCEEDED) if etcd_says => (EtcdErrorKind::NoQuorum, Some(quorum)),
         Some(code::UNAVAILABLE) if endpoint.starts_with("http://") => (
             EtcdErrorKind::Unreachable,
-            Some("if etcd serves TLS there, write https:// in etcd.endpoint and set etcd.ca_file; otherwise: journalctl -u etcd"),
+            Some(
+                "if etcd serves TLS there, write https:// in etcd.endpoint and set etcd.ca_file; otherwise: journalctl -u etcd",
+            ),
         ),
         Some(code::UNAVAILABLE | code::DEADLINE_EXCEEDED) | None => {
             (EtcdErrorKind::Unreachable, Some("check that etcd is running: journalctl -u etcd"))

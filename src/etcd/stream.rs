@@ -46,7 +46,9 @@ impl SnapshotStream for Stream {
         let (remaining, blob) = (message.remaining_bytes(), message.blob());
         // etcd's server ignores a failed read of its db and then sends empty messages for ever (maintenance.go, sendSnapshot).
         if blob.is_empty() && remaining > 0 {
-            return Err(self.broken(format!("sent an empty piece with {remaining} bytes to come: etcd cannot read its db")));
+            return Err(
+                self.broken(format!("sent an empty piece with {remaining} bytes to come: etcd cannot read its db"))
+            );
         }
         if self.announced.is_none() {
             self.announced = Some(remaining.saturating_add(blob.len() as u64).saturating_add(TRAILER_BYTES));

@@ -9,7 +9,6 @@ mod payload;
 pub mod save;
 pub mod ship;
 pub mod spool;
-mod trailer;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

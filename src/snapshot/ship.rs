@@ -105,13 +105,9 @@ async fn attempt(snapshots: &Snapshots, entry: &SpoolEntry, progress: Progress<'
     let sent = snapshots
         .records()
         .store()
-        .put_file(
-            &manifest.payload_key(),
-            &entry.payload,
-            &manifest.stored.sha256,
-            PutMode::CreateOnly,
-            &|bytes| progress(&manifest.name, bytes),
-        )
+        .put_file(&manifest.payload_key(), &entry.payload, &manifest.stored.sha256, PutMode::CreateOnly, &|bytes| {
+            progress(&manifest.name, bytes)
+        })
         .await;
     match sent {
         Ok(_) => {}

@@ -105,8 +105,9 @@ impl Spool {
                 Err(Error::new(Kind::Refused, format!("another snapshot is being taken into {}", self.dir.display()))
                     .hint("wait for it to end; see it with: lifeboat ls --local"))
             }
-            Err((_, e)) => Err(Error::new(Kind::Io, format!("cannot lock {}", path.display()))
-                .caused_by(std::io::Error::from(e))),
+            Err((_, e)) => {
+                Err(Error::new(Kind::Io, format!("cannot lock {}", path.display())).caused_by(std::io::Error::from(e)))
+            }
         }
     }
 
@@ -234,9 +235,9 @@ impl Spool {
                 Err(why) => listing.problems.push((path, why)),
             }
         }
-        listing.entries.sort_by(|a, b| {
-            (a.manifest.started, &a.manifest.name).cmp(&(b.manifest.started, &b.manifest.name))
-        });
+        listing
+            .entries
+            .sort_by(|a, b| (a.manifest.started, &a.manifest.name).cmp(&(b.manifest.started, &b.manifest.name)));
         Ok(listing)
     }
 

@@ -16,9 +16,7 @@ use crate::catalog::snapshots::Snapshots;
 use crate::catalog::snapshots_tests::records;
 use crate::core::manifest::Origin;
 use crate::core::model::{ClusterId, Compression, Generation, MemberId, NodeName, Revision, Timestamp};
-use crate::ports::{
-    Clock, Etcd, EtcdError, EtcdErrorKind, EtcdResult, Member, MemberStatus, SnapshotStream,
-};
+use crate::ports::{Clock, Etcd, EtcdError, EtcdErrorKind, EtcdResult, Member, MemberStatus, SnapshotStream};
 
 /// A snapshot that etcd 3.5.30 made of 30 puts and a deletion, with what that etcd said of it.
 const FIXTURE: &[u8] = include_bytes!("../../tests/fixtures/snapshot/etcd-3.5.30-revision-32.db.gz");

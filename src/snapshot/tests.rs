@@ -140,8 +140,7 @@ async fn an_emptied_cluster_is_warned_of_loudly() {
     ] {
         let host = Host::new();
         let wanted = save::SaveRequest { newest_known: known, ..request() };
-        let saved =
-            save::save(&FakeEtcd::healthy(), host.records(), &host.clock, &host.spool, &wanted).await.unwrap();
+        let saved = save::save(&FakeEtcd::healthy(), host.records(), &host.clock, &host.spool, &wanted).await.unwrap();
         assert_eq!(!saved.warnings.is_empty(), warned, "{known:?}: {:?}", saved.warnings);
     }
 }
@@ -276,8 +275,12 @@ async fn a_spool_is_put_in_order_after_a_crash() {
     drop(held);
     let removed = host.spool.clean(host.records()).unwrap();
     assert_eq!(removed.len(), 2, "{removed:?}");
-    let expected =
-        [format!("{NAME}.db.gz"), format!("{NAME}.manifest.json"), "notes.txt".into(), "other-token.manifest.json".into()];
+    let expected = [
+        format!("{NAME}.db.gz"),
+        format!("{NAME}.manifest.json"),
+        "notes.txt".into(),
+        "other-token.manifest.json".into(),
+    ];
     assert_eq!(host.files(), expected);
     assert_eq!(shipped(&host).await.shipped.len(), 1);
 
@@ -306,8 +309,7 @@ async fn one_snapshot_at_a_time_on_a_host() {
 async fn a_nearly_full_disk_fails_before_etcd_feels_it() {
     let host = Host::new();
     let spool = Spool::open(host.spool.dir(), 2, u64::MAX).unwrap();
-    let failed =
-        save::save(&FakeEtcd::healthy(), host.records(), &host.clock, &spool, &request()).await.unwrap_err();
+    let failed = save::save(&FakeEtcd::healthy(), host.records(), &host.clock, &spool, &request()).await.unwrap_err();
     assert_eq!(failed.kind(), Kind::Io);
     assert!(failed.message().contains("bytes are free"), "{failed:?}");
     assert!(failed.hint_text().is_some_and(|h| h.contains("node.state_dir")));
@@ -317,7 +319,10 @@ async fn a_nearly_full_disk_fails_before_etcd_feels_it() {
 #[tokio::test]
 async fn damage_in_the_store_is_found_named_and_recorded() {
     let host = Host::new();
-    let manifest = { saved(&host).await; shipped(&host).await.shipped.remove(0) };
+    let manifest = {
+        saved(&host).await;
+        shipped(&host).await.shipped.remove(0)
+    };
     let key = manifest.payload_key();
     let good = host.store.body(&key).unwrap();
     let node = NodeName::new("cp1").unwrap();
