@@ -5,7 +5,7 @@
 
 use super::build::{self, Order, blocking};
 use super::run::Bootstrap;
-use super::{data_dir, environment, staging};
+use super::{data_dir, environment, events, staging};
 use crate::catalog::plans::Plans;
 use crate::catalog::records::Created;
 use crate::core::decide::Draft;
@@ -16,7 +16,6 @@ use crate::datadir::restore;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::sys::{fs, random};
-use crate::telemetry::events;
 
 /// A step that failed.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod apply;
 mod build;
 mod data_dir;
 mod environment;
+mod events;
 mod gather;
 mod history;
 mod memory;

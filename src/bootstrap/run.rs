@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
-use super::{MemoryFile, RequestFile, Settings, environment, history};
+use super::{MemoryFile, RequestFile, Settings, environment, events, history};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Verdict, decide};
 use crate::core::facts::{Attempts, Facts};
@@ -15,7 +15,6 @@ use crate::core::plan::{Excluded, PlanCause};
 use crate::error::{Error, Kind, Result};
 use crate::ports::Clock;
 use crate::sys::random;
-use crate::telemetry::events;
 
 /// First pause between two looks; it doubles up to [`LONGEST_PAUSE`], with jitter.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -82,6 +81,7 @@ pub struct Bootstrap {
 
 impl Bootstrap {
     pub(super) fn say(&self, text: &str) {
+        tracing::info!("{text}");
         (self.tell)(text);
     }
 
@@ -175,8 +175,8 @@ impl Bootstrap {
             .collect();
         let again = said.as_ref().is_none_or(|(old, at)| *old != reason || now.saturating_sub(*at) >= SAY_AGAIN);
         if again {
-            events::bootstrap_verdict(verdict);
-            self.say(&one_line(verdict));
+            events::verdict(verdict);
+            (self.tell)(&one_line(verdict));
             *said = Some((reason, now));
         }
     }
@@ -209,8 +209,8 @@ impl Bootstrap {
                 environment::write(path, &settings.policy)?;
             }
         }
-        events::bootstrap_verdict(&verdict);
-        self.say(&one_line(&verdict));
+        events::verdict(&verdict);
+        (self.tell)(&one_line(&verdict));
         done.push(format!("{}: {}", verdict.rule, verdict.because));
         if let Err(e) = history::write(&settings.state_dir, self.clock.now(), &facts, &settings.policy, &verdict) {
             self.say(&format!("warning: {}", e.one_line()));

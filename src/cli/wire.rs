@@ -1,0 +1,220 @@
+//! The only place that names backends: from settings to the ports that commands use.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::bootstrap::{self, Endpoint, MemoryFile, RequestFile};
+use crate::catalog::records::Records;
+use crate::catalog::snapshots::Snapshots;
+use crate::config::{self, Loaded, Settings, SnapshotChoice};
+use crate::core::decide::{ManagedBy, Policy};
+use crate::core::plan::Voter;
+use crate::crypto::{Keyring, Token};
+use crate::error::{Error, Kind, Result, ResultExt};
+use crate::etcd::{EtcdEndpoint, EtcdOptions};
+use crate::ports::{Clock, Etcd, ObjectStore};
+use crate::snapshot::spool::{DEFAULT_KEEP, DEFAULT_RESERVE, Spool};
+use crate::store::dir::DirStore;
+use crate::store::s3::{CredentialSource, Limits, S3Options, S3Store};
+use crate::sys::clock::SystemClock;
+use secrecy::ExposeSecret;
+
+/// The configuration and what is made from it.
+pub struct Wire {
+    /// The configuration with its origins.
+    pub loaded: Loaded,
+    /// The machine's clocks.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A younger heartbeat means that a cluster of this store is alive.
+const HEARTBEAT_TTL_SECONDS: u64 = 90;
+
+impl Wire {
+    /// Loads the configuration.
+    ///
+    /// # Errors
+    /// Kind `Config`.
+    pub fn new(path: Option<&Path>) -> Result<Self> {
+        let loaded = config::load(path, std::env::vars_os().filter_map(utf8))?;
+        Ok(Wire { loaded, clock: Arc::new(SystemClock::new()) })
+    }
+
+    /// What is in force.
+    pub fn settings(&self) -> &Settings {
+        &self.loaded.settings
+    }
+
+    /// The configured store. No request is sent yet.
+    ///
+    /// # Errors
+    /// When a secret cannot be read, or the configuration of the store is wrong.
+    pub fn store(&self) -> Result<Arc<dyn ObjectStore>> {
+        match &self.settings().store {
+            config::Store::Dir { path } => Ok(Arc::new(DirStore::open(path, self.clock.clone())?)),
+            config::Store::S3(s3) => {
+                let credentials = match &s3.credentials {
+                    None => CredentialSource::Chain,
+                    Some(c) => CredentialSource::Static {
+                        access_key: c.access_key.read()?.expose_secret().to_owned(),
+                        secret_key: c.secret_key.read()?,
+                        session_token: c.session_token.as_ref().map(config::SecretSource::read).transpose()?,
+                    },
+                };
+                let options = S3Options {
+                    endpoint: s3.endpoint.to_string(),
+                    bucket: s3.bucket.clone(),
+                    folder: s3.folder.clone(),
+                    region: Some(s3.region.clone()),
+                    insecure: s3.endpoint.scheme() == "http",
+                    path_style: Some(s3.path_style),
+                    ca_file: s3.ca_file.clone(),
+                    credentials,
+                    limits: Limits::default(),
+                };
+                Ok(Arc::new(S3Store::connect(options, self.clock.clone())?))
+            }
+        }
+    }
+
+    /// The signed records in the store.
+    ///
+    /// # Errors
+    /// As [`Wire::store`], or when the token cannot be read.
+    pub fn records(&self) -> Result<Records> {
+        let cluster = &self.settings().cluster;
+        let token = Token::new(&cluster.token()?).or_fail(Kind::Config, || "cluster.token_file")?;
+        Ok(Records::new(self.store()?, Arc::new(Keyring::new(token)), cluster.name.clone()))
+    }
+
+    /// The snapshots in the store.
+    ///
+    /// # Errors
+    /// As [`Wire::records`].
+    pub fn snapshots(&self) -> Result<Snapshots> {
+        self.records().map(Snapshots::new)
+    }
+
+    fn endpoint(&self, url: &url::Url) -> Result<EtcdEndpoint> {
+        let etcd = &self.settings().etcd;
+        let login = match &etcd.login {
+            Some(login) => Some((login.username.clone(), login.password.read()?)),
+            None => None,
+        };
+        let certificate = etcd.client_certificate.as_ref();
+        Ok(EtcdEndpoint::new(EtcdOptions {
+            endpoint: url.as_str().trim_end_matches('/').to_owned(),
+            ca_file: etcd.ca_file.clone(),
+            cert_file: certificate.map(|c| c.cert_file.clone()),
+            key_file: certificate.map(|c| c.key_file.clone()),
+            user: login,
+            limits: crate::etcd::Limits::default(),
+        }))
+    }
+
+    /// The local spool.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn spool(&self) -> Result<Spool> {
+        Spool::open(&self.settings().node.spool_dir(), DEFAULT_KEEP, DEFAULT_RESERVE)
+    }
+
+    /// The member on this host.
+    ///
+    /// # Errors
+    /// When a secret cannot be read.
+    pub fn etcd(&self) -> Result<Arc<dyn Etcd>> {
+        Ok(Arc::new(self.endpoint(&self.settings().etcd.endpoint)?))
+    }
+
+    /// The gate of this host.
+    ///
+    /// # Errors
+    /// As [`Wire::records`].
+    pub fn bootstrap(
+        &self,
+        init_empty: bool,
+        tell: Box<dyn Fn(&str) + Send + Sync>,
+        progress: Box<dyn Fn(u64, u64) + Send + Sync>,
+    ) -> Result<bootstrap::Bootstrap> {
+        let settings = self.bootstrap_settings(init_empty)?;
+        let mut urls: Vec<url::Url> = vec![self.settings().etcd.endpoint.clone()];
+        for member in &self.settings().cluster.members {
+            // This host's own member answers at the endpoint above.
+            if member.name != self.settings().node.name {
+                urls.extend(member.client_urls.iter().cloned());
+            }
+        }
+        let endpoints: Result<Vec<Endpoint>> =
+            urls.iter().map(|url| self.endpoint(url).map(|e| Arc::new(e) as Endpoint)).collect();
+        Ok(bootstrap::Bootstrap {
+            memory: MemoryFile::new(&settings.state_dir),
+            request: RequestFile::new(&settings.request_file),
+            settings,
+            snapshots: self.snapshots()?,
+            endpoints: endpoints?,
+            clock: self.clock.clone(),
+            tell,
+            progress,
+        })
+    }
+
+    /// What the gate takes from the configuration.
+    ///
+    /// # Errors
+    /// When this node is not among the members.
+    pub fn bootstrap_settings(&self, init_empty: bool) -> Result<bootstrap::Settings> {
+        let s = self.settings();
+        let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
+        let members: Vec<Voter> = s
+            .cluster
+            .members
+            .iter()
+            .map(|m| Voter { name: m.name.clone(), peer_urls: m.peer_urls.iter().map(text).collect() })
+            .collect();
+        if !members.iter().any(|m| m.name == s.node.name) {
+            return Err(Error::new(Kind::Config, format!("node.name is {}, which is not among cluster.members", s.node.name))
+                .hint("set node.name to this host's name in cluster.members"));
+        }
+        let policy = Policy {
+            node: s.node.name.clone(),
+            members,
+            managed_by: match s.etcd.managed_by {
+                config::ManagedBy::Systemd => ManagedBy::Systemd,
+                config::ManagedBy::Kubeadm => ManagedBy::Kubeadm,
+                config::ManagedBy::K3s => ManagedBy::K3s,
+                config::ManagedBy::Rke2 => ManagedBy::Rke2,
+            },
+            data_dir: s.etcd.data_dir.display().to_string(),
+            wal_dir: s.etcd.wal_dir.as_ref().map(|d| d.display().to_string()),
+            autorestore: s.bootstrap.autorestore,
+            pinned: match &s.bootstrap.snapshot {
+                SnapshotChoice::Latest => None,
+                SnapshotChoice::Named(name) => Some(name.clone()),
+            },
+            existing_only: s.bootstrap.initial_cluster_state == config::InitialClusterState::Existing,
+            init_empty,
+            peer_wait_seconds: s.bootstrap.peer_wait.as_secs(),
+            heartbeat_ttl_seconds: HEARTBEAT_TTL_SECONDS,
+            seed: s.bootstrap.seed.clone(),
+            replace_damaged: s.bootstrap.replace_damaged,
+            fallback: s.bootstrap.fallback,
+            storage_version: None,
+        };
+        Ok(bootstrap::Settings {
+            cluster: s.cluster.name.clone(),
+            policy,
+            data_dir: s.etcd.data_dir.clone(),
+            wal_dir: s.etcd.wal_dir.clone(),
+            state_dir: s.bootstrap.state_dir.clone(),
+            request_file: s.bootstrap.request_file.clone(),
+            environment_file: Some(s.etcd.environment_file.clone()),
+            bump_revision: Some(s.bootstrap.bump_revision).filter(|n| *n > 0),
+        })
+    }
+}
+
+fn utf8((key, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((key.into_string().ok()?, value.into_string().ok()?))
+}
