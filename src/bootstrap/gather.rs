@@ -10,15 +10,13 @@ use super::{MemoryFile, RequestFile, Settings, data_dir, staging};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::ReadError;
-use crate::catalog::snapshots::{Entry, Payload, Snapshots};
+use crate::catalog::snapshots::{Entry, Snapshots};
 use crate::core::facts::{
     Attempts, Cause, CauseCode, Facts, Life, Live, LiveCluster, LocalVoter, Memory, Observed, SilentEndpoint,
     StoreFacts,
 };
-use crate::core::manifest::SnapshotKind;
 use crate::core::model::{Generation, NodeName};
-use crate::core::plan::Voter;
-use crate::core::select::{Candidate, SnapshotFact};
+use crate::core::select::SnapshotFact;
 use crate::ports::{Etcd, EtcdError, EtcdErrorKind, StoreError, StoreErrorKind};
 
 /// All of the store's facts must be there within this time; a store that is slower is unknown.
@@ -87,31 +85,12 @@ async fn read_store(snapshots: &Snapshots, me: &NodeName, at_least: Generation) 
 
 /// A snapshot's generation follows from its cluster id through the plans, never from what the manifest claims.
 fn snapshot_fact(entry: Entry, lives: &[Life]) -> SnapshotFact {
-    let manifest = entry.state.map_err(|problem| problem.to_string()).map(|committed| {
-        let payload_present = committed.payload != Payload::Missing;
-        let damaged = if payload_present { committed.damage() } else { None };
-        let m = committed.manifest;
-        let voter = |v: crate::core::manifest::Voter| {
-            Some(Voter { name: NodeName::new(&v.name).ok()?, peer_urls: v.peer_urls })
-        };
-        Candidate {
-            cluster_id: m.cluster_id,
-            generation: lives.iter().find(|l| l.cluster_id == m.cluster_id).map_or(Generation(0), |l| l.generation),
-            revision: m.revision,
-            started: m.started,
-            raw_sha256: m.raw.sha256,
-            raw_size: m.raw.size,
-            kind: match m.kind {
-                SnapshotKind::Snapshot => "snapshot".to_owned(),
-            },
-            quorum: m.quorum,
-            storage_version: m.storage_version,
-            damaged,
-            payload_present,
-            voters: m.voters.into_iter().filter_map(voter).collect(),
-        }
-    });
-    SnapshotFact { name: entry.name, manifest }
+    let mut fact = entry.fact();
+    if let Ok(candidate) = &mut fact.manifest {
+        let life = lives.iter().find(|l| l.cluster_id == candidate.cluster_id);
+        candidate.generation = life.map_or(Generation(0), |l| l.generation);
+    }
+    fact
 }
 
 fn store_cause(e: ReadError) -> Cause {

@@ -44,18 +44,16 @@ impl Default for Limits {
 }
 
 /// How to reach one member. Its Debug output holds no secret.
-#[derive(Debug, Clone)]
-pub struct EtcdOptions {
-    /// `https://127.0.0.1:2379`.
-    pub endpoint: String,
+#[derive(Debug, Clone, Default)]
+pub struct EndpointOptions {
+    /// `https://127.0.0.1:2379` (`etcd.endpoint`).
+    pub url: String,
     /// PEM file of the CA that signed etcd's certificate (`etcd.ca_file`).
     pub ca_file: Option<PathBuf>,
-    /// PEM file of our client certificate (`etcd.cert_file`).
-    pub cert_file: Option<PathBuf>,
-    /// PEM file of its key (`etcd.key_file`).
-    pub key_file: Option<PathBuf>,
+    /// PEM files of our client certificate (`etcd.cert_file`) and its key (`etcd.key_file`).
+    pub cert_and_key: Option<(PathBuf, PathBuf)>,
     /// User and password, where etcd's auth is on.
-    pub user: Option<(String, SecretString)>,
+    pub login: Option<(String, SecretString)>,
     /// Limits of waiting.
     pub limits: Limits,
 }
@@ -63,12 +61,12 @@ pub struct EtcdOptions {
 /// One etcd member behind [`Etcd`].
 #[derive(Debug, Clone)]
 pub struct EtcdEndpoint {
-    options: EtcdOptions,
+    options: EndpointOptions,
 }
 
 impl EtcdEndpoint {
     /// Does not connect.
-    pub fn new(options: EtcdOptions) -> Self {
+    pub fn new(options: EndpointOptions) -> Self {
         EtcdEndpoint { options }
     }
 
@@ -81,14 +79,14 @@ impl EtcdEndpoint {
         if let Some(tls) = tls::options(o)? {
             connect = connect.with_tls(tls);
         }
-        let Some((user, password)) = &o.user else {
-            return self.limited(call, o.limits.call, Client::connect([&o.endpoint], Some(connect))).await;
+        let Some((user, password)) = &o.login else {
+            return self.limited(call, o.limits.call, Client::connect([&o.url], Some(connect))).await;
         };
         let with_user = connect.clone().with_user(user, password.expose_secret());
-        match self.limited(call, o.limits.call, Client::connect([&o.endpoint], Some(with_user))).await {
+        match self.limited(call, o.limits.call, Client::connect([&o.url], Some(with_user))).await {
             // A restore or an operator may have switched auth off; the configuration is then ahead of etcd, not wrong.
             Err(e) if e.text.contains(errors::AUTH_IS_OFF) => {
-                self.limited(call, o.limits.call, Client::connect([&o.endpoint], Some(connect))).await
+                self.limited(call, o.limits.call, Client::connect([&o.url], Some(connect))).await
             }
             other => other,
         }
@@ -102,15 +100,15 @@ impl EtcdEndpoint {
     ) -> EtcdResult<T> {
         match tokio::time::timeout(limit, future).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(e)) => Err(errors::explain(&self.options.endpoint, call, &e)),
-            Err(_) => Err(errors::no_answer(&self.options.endpoint, call, limit)),
+            Ok(Err(e)) => Err(errors::explain(&self.options.url, call, &e)),
+            Err(_) => Err(errors::no_answer(&self.options.url, call, limit)),
         }
     }
 
     fn incomplete(&self, call: &str) -> EtcdError {
         EtcdError {
             kind: EtcdErrorKind::Failed,
-            text: format!("etcd {}: the answer to {call} has no header", self.options.endpoint),
+            text: format!("etcd {}: the answer to {call} has no header", self.options.url),
             hint: None,
         }
     }
@@ -122,7 +120,7 @@ const NO_KEY: &str = "\0lifeboat";
 #[async_trait]
 impl Etcd for EtcdEndpoint {
     fn endpoint(&self) -> &str {
-        &self.options.endpoint
+        &self.options.url
     }
 
     async fn status(&self) -> EtcdResult<MemberStatus> {
@@ -179,7 +177,7 @@ impl Etcd for EtcdEndpoint {
         let call = "Snapshot";
         let mut client = self.client(call).await?.maintenance_client();
         let stream = self.limited(call, self.options.limits.stall, client.snapshot()).await?;
-        Ok(Box::new(stream::Stream::new(stream, self.options.endpoint.clone(), self.options.limits.stall)))
+        Ok(Box::new(stream::Stream::new(stream, self.options.url.clone(), self.options.limits.stall)))
     }
 
     async fn hash_kv(&self, revision: Revision) -> EtcdResult<(u32, Revision)> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use etcd_client::{Certificate, Identity, TlsOptions};
 
-use super::EtcdOptions;
+use super::EndpointOptions;
 use crate::ports::{EtcdError, EtcdErrorKind, EtcdResult};
 
 /// No PEM file of ours comes near this.
@@ -13,18 +13,19 @@ const LARGEST_PEM: u64 = 1024 * 1024;
 const HTTPS: &str = "https://";
 
 /// `None` for plain http.
-pub(super) fn options(o: &EtcdOptions) -> EtcdResult<Option<TlsOptions>> {
-    if !o.endpoint.starts_with(HTTPS) {
+pub(super) fn options(o: &EndpointOptions) -> EtcdResult<Option<TlsOptions>> {
+    if !o.url.starts_with(HTTPS) {
         return Ok(None);
     }
     let Some(ca_file) = &o.ca_file else {
         return Err(refuse(
-            format!("etcd {}: an https endpoint needs the CA that signed etcd's certificate", o.endpoint),
+            format!("etcd {}: an https endpoint needs the CA that signed etcd's certificate", o.url),
             "set etcd.ca_file (kubeadm: /etc/kubernetes/pki/etcd/ca.crt); for a public CA: /etc/ssl/certs/ca-certificates.crt",
         ));
     };
     let ca = pem("etcd.ca_file", ca_file, "CERTIFICATE-----")?;
     let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
+<<<<<<< HEAD
     match (&o.cert_file, &o.key_file) {
         (None, None) => {}
         (Some(cert), Some(key)) => {
@@ -38,6 +39,12 @@ pub(super) fn options(o: &EtcdOptions) -> EtcdResult<Option<TlsOptions>> {
         (None, Some(_)) => {
             return Err(refuse("etcd.key_file is set without etcd.cert_file".into(), "set both or none"));
         }
+=======
+    if let Some((cert, key)) = &o.cert_and_key {
+        let cert = pem("etcd.cert_file", cert, "CERTIFICATE-----")?;
+        let key = pem("etcd.key_file", key, "PRIVATE KEY-----")?;
+        tls = tls.identity(Identity::from_pem(cert, key));
+>>>>>>> pipeline
     }
     Ok(Some(tls))
 }
@@ -71,17 +78,9 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::etcd::Limits;
 
-    fn options_for(endpoint: &str) -> EtcdOptions {
-        EtcdOptions {
-            endpoint: endpoint.into(),
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-            user: None,
-            limits: Limits::default(),
-        }
+    fn options_for(url: &str) -> EndpointOptions {
+        EndpointOptions { url: url.into(), ..EndpointOptions::default() }
     }
 
     #[test]
@@ -95,7 +94,7 @@ mod tests {
         let ca = path("ca.crt", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
         let der = path("ca.der", "\u{30}\u{1}");
         let base = options_for("https://127.0.0.1:1");
-        let with = |change: &dyn Fn(&mut EtcdOptions)| {
+        let with = |change: &dyn Fn(&mut EndpointOptions)| {
             let mut o = base.clone();
             o.ca_file = Some(ca.clone());
             change(&mut o);
@@ -104,18 +103,11 @@ mod tests {
         assert!(options(&options_for("http://127.0.0.1:1")).unwrap().is_none());
         assert_eq!(with(&|_| ()), None);
         for (change, parts) in [
-            (&(|o: &mut EtcdOptions| o.ca_file = None) as &dyn Fn(&mut EtcdOptions), vec!["https", "CA"]),
+            (&(|o: &mut EndpointOptions| o.ca_file = None) as &dyn Fn(&mut EndpointOptions), vec!["https", "CA"]),
             (&|o| o.ca_file = Some("/does/not/exist".into()), vec!["etcd.ca_file", "/does/not/exist"]),
             (&|o| o.ca_file = Some(der.clone()), vec!["etcd.ca_file", "ca.der", "CERTIFICATE"]),
-            (&|o| o.cert_file = Some(ca.clone()), vec!["etcd.cert_file", "etcd.key_file"]),
-            (&|o| o.key_file = Some(ca.clone()), vec!["etcd.cert_file", "etcd.key_file"]),
-            (
-                &|o| {
-                    o.cert_file = Some(ca.clone());
-                    o.key_file = Some(ca.clone());
-                },
-                vec!["etcd.key_file", "PRIVATE KEY"],
-            ),
+            (&|o| o.cert_and_key = Some((der.clone(), ca.clone())), vec!["etcd.cert_file", "ca.der"]),
+            (&|o| o.cert_and_key = Some((ca.clone(), ca.clone())), vec!["etcd.key_file", "PRIVATE KEY"]),
         ] {
             let text = with(change).expect("refused");
             assert!(parts.iter().all(|p| text.contains(p)), "{text}");

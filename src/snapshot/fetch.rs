@@ -144,7 +144,7 @@ pub fn error_of(e: io::Error, otherwise: impl FnOnce() -> String) -> Error {
 ///
 /// # Errors
 /// When the store fails, or the object has another size than the manifest says.
-pub async fn open_stored(snapshots: &Snapshots, manifest: &Manifest) -> Result<RawReader> {
+pub async fn open_raw(snapshots: &Snapshots, manifest: &Manifest) -> Result<RawReader> {
     let store = snapshots.records().store();
     let key = manifest.payload_key();
     let what = format!("snapshot {} ({}/{key})", manifest.name, store.location());
@@ -214,7 +214,7 @@ pub async fn get_to_file(
     if file.symlink_metadata().is_ok() {
         return Err(exists());
     }
-    let mut reader = open_stored(snapshots, manifest).await?;
+    let mut reader = open_raw(snapshots, manifest).await?;
     let name = file.file_name().ok_or_else(|| Error::new(Kind::Usage, format!("{} names no file", file.display())))?;
     let part = sys::fs::parent(file).join(format!(".{}.{}.part", name.to_string_lossy(), sys::random::nonce()?));
     let target = part.clone();

@@ -9,11 +9,11 @@ use sha2::Digest;
 use tokio::sync::mpsc;
 
 use super::spool::Spool;
-use super::trailer::Splitter;
 use crate::codec::Encoder;
 use crate::core::manifest::Content;
 use crate::core::model::{Compression, Sha256};
 use crate::datadir::stream_index::{RevisionIndex, StreamFacts};
+use crate::datadir::trailer::TrailerSplitter;
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys;
 
@@ -119,16 +119,19 @@ pub(super) fn write(
     // A disk that is nearly full is found out before anything is asked of etcd's.
     sink.sync().map_err(cannot)?;
     let mut encoder = Encoder::new(compression, sink).map_err(cannot)?;
-    let mut splitter = Splitter::default();
+    let mut splitter = TrailerSplitter::new();
     let mut index = RevisionIndex::new();
-    let mut raw_digest = sha2::Sha256::new();
-    let mut raw_size = 0u64;
+    // What the index finds wrong is told only if the digest is right: a cut stream is a cut stream first.
+    let mut indexed = Ok(());
     loop {
         match pieces.blocking_recv() {
             Some(Piece::Data(piece)) => {
-                raw_digest.update(&piece);
-                raw_size = raw_size.saturating_add(piece.len() as u64);
-                splitter.push(&piece, |image| index.push(image))?;
+                splitter.push(&piece, &mut |image| {
+                    if indexed.is_ok() {
+                        indexed = index.push(image);
+                    }
+                    Ok(())
+                })?;
                 encoder.write_all(&piece).map_err(cannot)?;
                 crate::failpoint!("save.mid_stream");
             }
@@ -137,16 +140,26 @@ pub(super) fn write(
         }
     }
     crate::failpoint!("save.after_stream");
-    splitter.finish().map_err(|why| {
+    let thrown_away = |why: &str| {
         Error::new(Kind::Verification, format!("the snapshot from {endpoint} was thrown away: {why}"))
             .hint("look into etcd's own log; the next run takes a new snapshot")
-    })?;
-    let facts = index.finish()?;
+    };
+    // Without a trailer the bytes held back are handed on here, and by then nobody wants them.
+    let digest = splitter.finish(&mut |_| Ok(()))?;
+    if digest.trailer.is_none() || digest.image_len == 0 {
+        return Err(thrown_away("it does not end with etcd's digest: the stream was cut"));
+    }
+    if !digest.is_sound() {
+        return Err(thrown_away("its content does not match the digest that etcd appended"));
+    }
+    let facts = indexed
+        .and_then(|()| index.finish())
+        .map_err(|e| thrown_away("its digest is right, but it is no sound database").caused_by(e))?;
     let mut sink = encoder.finish().map_err(cannot)?;
     sink.file.sync_all().or_fail(Kind::Io, || format!("cannot fsync {}", path.display()))?;
     sink.unsynced = 0;
     Ok(Written {
-        raw: Content { size: raw_size, sha256: Sha256(raw_digest.finalize().into()) },
+        raw: Content { size: digest.file_len, sha256: digest.file_sha256 },
         stored: Content { size: sink.size, sha256: Sha256(sink.digest.finalize().into()) },
         facts,
         part,

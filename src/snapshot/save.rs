@@ -15,6 +15,7 @@ use crate::core::health::{self, Observation, Unfit};
 use crate::core::manifest::{HashKv, KIND_SNAPSHOT, Manifest, Origin, Voter};
 use crate::core::model::{Compression, Generation, NodeName, Revision, SnapshotName};
 use crate::core::record::RecordKind;
+use crate::datadir::buckets::{Alarm, AlarmKind};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::ports::{Clock, Etcd, EtcdError, EtcdErrorKind, EtcdResult, MemberStatus, SnapshotStream};
 use crate::sys;
@@ -84,6 +85,10 @@ pub async fn save(
     crate::failpoint!("save.before_stream");
     let written = stream(etcd, spool, &name, request.compression).await?;
     crate::failpoint!("save.after_fsync");
+    // The alarm may have been raised after the member was asked.
+    if written.facts.alarms.iter().any(|a| a.kind == AlarmKind::Corrupt) {
+        return Err(corrupt(etcd.endpoint()));
+    }
 
     let revision = written.facts.revision;
     if let Some(floor) = floor
@@ -128,7 +133,7 @@ pub async fn save(
         tags: request.tags.clone(),
         token_fingerprint: records.token_fingerprint().to_owned(),
         auth: written.facts.auth_enabled,
-        alarms: written.facts.alarms.clone(),
+        alarms: alarm_names(&written.facts.alarms),
         voters,
     };
     manifest.check().or_fail(Kind::Internal, || format!("the manifest of {} makes no sense", manifest.name))?;
@@ -137,6 +142,21 @@ pub async fn save(
         tracing::warn!(snapshot = %manifest.name, "{warning}");
     }
     Ok(Saved { manifest, payload, warnings, took: clock.monotonic().saturating_sub(began) })
+}
+
+/// etcd's names of them, each once.
+fn alarm_names(alarms: &[Alarm]) -> Vec<String> {
+    let mut names: Vec<String> = alarms
+        .iter()
+        .map(|a| match a.kind {
+            AlarmKind::NoSpace => "NOSPACE".to_owned(),
+            AlarmKind::Corrupt => "CORRUPT".to_owned(),
+            AlarmKind::Other => "OTHER".to_owned(),
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The manifest first, the payload's name last: see [`super::spool`].
@@ -166,12 +186,16 @@ fn refuse_unfit(etcd: &dyn Etcd, status: &MemberStatus) -> Result<()> {
             Err(Error::new(Kind::Refused, format!("{endpoint} is a learner and may lag; it is not snapshotted"))
                 .hint("take the snapshot on a voting member"))
         }
-        Err(Unfit::Corrupt) => Err(Error::new(
-            Kind::Refused,
-            format!("{endpoint} has the CORRUPT alarm: its data may be the wrong ones, so it is not snapshotted"),
-        )
-        .hint("see which member differs: etcdctl alarm list; etcdctl endpoint hashkv --cluster")),
+        Err(Unfit::Corrupt) => Err(corrupt(endpoint)),
     }
+}
+
+fn corrupt(endpoint: &str) -> Error {
+    Error::new(
+        Kind::Refused,
+        format!("{endpoint} has the CORRUPT alarm: its data may be the wrong ones, so it is not snapshotted"),
+    )
+    .hint("see which member differs: etcdctl alarm list; etcdctl endpoint hashkv --cluster")
 }
 
 /// The revision that the snapshot must reach; `None` without quorum.

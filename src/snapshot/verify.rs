@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::fetch;
+use crate::bolt::reader::Image;
 use crate::catalog::attached::Verification;
 use crate::catalog::snapshots::Snapshots;
 use crate::core::manifest::{HashKv, Manifest};
 use crate::core::model::{NodeName, Revision, SnapshotName};
-use crate::datadir;
+use crate::datadir::hash;
+use crate::datadir::inspect_file::inspect_file;
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::ports::Clock;
 use crate::sys;
@@ -146,7 +148,7 @@ async fn check(snapshots: &Snapshots, manifest: &Manifest, scratch: &Path) -> Re
         );
         return Err(Error::new(Kind::Io, what).hint("free some space, or move node.state_dir"));
     }
-    let mut reader = fetch::open_stored(snapshots, manifest).await?;
+    let mut reader = fetch::open_raw(snapshots, manifest).await?;
     let manifest = manifest.clone();
     tokio::task::spawn_blocking(move || {
         let path = scratch.0.join("snapshot.db");
@@ -161,23 +163,31 @@ async fn check(snapshots: &Snapshots, manifest: &Manifest, scratch: &Path) -> Re
 
 /// The plain file against its manifest. Digests were compared while it was read.
 fn compare(manifest: &Manifest, path: &Path) -> Result<Findings> {
-    let asked = manifest.hash_kv.map(|h| (h.revision, h.compact_revision));
-    let found = datadir::inspect_snapshot(path, asked)?;
     let differs = |what: String| {
         Err(Error::new(Kind::Verification, format!("snapshot {} differs from its manifest: {what}", manifest.name)))
     };
+    let found = inspect_file(path)?;
+    if found.trailer_ok != Some(true) {
+        return differs("its content does not match the digest that etcd appended".to_owned());
+    }
     if found.revision != manifest.revision {
         return differs(format!(
             "the file ends at revision {}, the manifest says {}",
             found.revision, manifest.revision
         ));
     }
-    let hash_kv = match (manifest.hash_kv, found.hash_kv) {
-        (Some(theirs), Some(ours)) if theirs.hash != ours => {
-            return differs(format!("HashKV is {ours}, etcd said {} at revision {}", theirs.hash, theirs.revision));
+    if let Some(theirs) = manifest.hash_kv {
+        let ours = match found.hash_kv {
+            same if (same.revision, same.compact_revision) == (theirs.revision, theirs.compact_revision) => same,
+            // The member had compacted more, or less, than the file says when it was asked.
+            _ => hash::hash_kv(&Image::open(path)?, theirs.revision, theirs.compact_revision)?,
+        };
+        if ours.hash != theirs.hash {
+            return differs(format!(
+                "HashKV is {}, etcd said {} at revision {} compacted at {}",
+                ours.hash, theirs.hash, theirs.revision, theirs.compact_revision
+            ));
         }
-        (Some(theirs), Some(_)) => Some(theirs),
-        _ => None,
-    };
-    Ok(Findings { revision: found.revision, keys: found.keys, hash_kv })
+    }
+    Ok(Findings { revision: found.revision, keys: found.live_keys, hash_kv: manifest.hash_kv })
 }
