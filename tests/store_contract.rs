@@ -3,9 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
 #![allow(missing_docs, unreachable_pub, reason = "a test binary")]
+#![allow(clippy::disallowed_methods, reason = "tests run themselves again with another environment")]
 
+#[path = "store_contract/credentials.rs"]
+mod credentials;
+#[path = "store_contract/faults.rs"]
+mod faults;
+#[path = "store_contract/messages.rs"]
+mod messages;
 #[path = "store_contract/places.rs"]
 mod places;
+#[path = "store_contract/raw.rs"]
+mod raw;
 #[path = "store_contract/suite.rs"]
 mod suite;
 mod support;

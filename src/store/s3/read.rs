@@ -9,7 +9,7 @@ use crate::core::model::Sha256;
 use crate::ports::{Fetched, ObjectMeta, Page, StoreError, StoreErrorKind, StoreResult};
 
 use super::client::{Client, Request};
-use super::failure::Failure;
+use super::failure::{Again, Failure};
 use super::retry::Tries;
 use super::{META_SHA256, time, xml};
 
