@@ -33,7 +33,7 @@ async fn child() {
     let store = s3.connect(options);
     let put = store.put("k", Bytes::from_static(b"x"), PutMode::Overwrite).await;
     if let Err(e) = put {
-        println!("REFUSED {e} HINT {}", e.hint.unwrap_or_default());
+        println!("REFUSED {e} HINT {}", e.hint.as_deref().unwrap_or_default());
         std::process::exit(3);
     }
     store.get("k", 10).await.expect("get");

@@ -94,8 +94,8 @@ pub(super) async fn head(client: &Client, full_key: &str) -> StoreResult<Head> {
             Err(failure) => failure,
         };
         // The answer to a HEAD has no body, so it cannot say why: a GET of one byte can.
-        let failure =
-            if (300..500).contains(&failure.status) { why(client, full_key).await.unwrap_or(failure) } else { failure };
+        let dumb = (300..500).contains(&failure.status) && failure.again == Again::No;
+        let failure = if dumb { why(client, full_key).await.unwrap_or(failure) } else { failure };
         tries.wait(failure).await.map_err(|f| f.error)?;
     }
 }
