@@ -89,13 +89,6 @@ impl S3 {
         Arc::new(S3Store::connect(options, Arc::new(SystemClock::new())).expect("connect"))
     }
 
-    /// Makes the bucket.
-    pub async fn create_bucket(&self) {
-        let url = self.bucket().presign_put("/", 60, None, None).await.expect("a signed URL");
-        let answer = reqwest::Client::new().put(url).send().await.expect("create the bucket");
-        assert!(answer.status().is_success(), "create the bucket: {}", answer.text().await.unwrap_or_default());
-    }
-
     fn bucket(&self) -> Box<s3::Bucket> {
         let region = s3::Region::Custom { region: "us-east-1".to_owned(), endpoint: self.endpoint.clone() };
         let (access, secret) = (Some(self.access_key.as_str()), Some(self.secret_key.as_str()));
