@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
 #![allow(missing_docs, unreachable_pub, reason = "a test binary")]
+#![allow(clippy::print_stdout, reason = "messages are printed, to be read by people")]
 #![allow(clippy::disallowed_methods, reason = "tests run themselves again with another environment")]
 
 #[path = "store_contract/credentials.rs"]
@@ -39,7 +40,7 @@ async fn seaweedfs_keeps_the_contract() {
         secret_key: weed.secret_key.clone(),
         ca_file: None,
         // It makes a bucket when something is put into it.
-        knows_buckets: false,
+        refuses_writes_to_missing: false,
     };
     weed.create_bucket(&place.bucket).await;
     suite::run(&place).await;

@@ -26,7 +26,7 @@ async fn child() {
         access_key: String::new(),
         secret_key: String::new(),
         ca_file: None,
-        knows_buckets: true,
+        refuses_writes_to_missing: true,
     };
     let mut options = quick(s3.options("f"));
     options.credentials = CredentialSource::Chain;
