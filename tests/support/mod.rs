@@ -8,8 +8,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
 #![allow(clippy::disallowed_methods, reason = "tests run children, read clocks and clear their own directories")]
 
+pub mod data;
+pub mod etcd;
+pub mod lifeboat;
 pub mod ports;
+pub mod process;
 pub mod s3;
 pub mod tls;
+pub mod tools;
+pub mod weed;
 
+pub use data::{Dump, Entry, Fill, dump};
+pub use etcd::{EtcdOptions, EtcdProcess};
+pub use lifeboat::{Lifeboat, Output, Running};
 pub use s3::{Conditions, Fault, Op, S3Options, S3Server};
+pub use tls::TestCa;
+pub use tools::{ETCD_3_4, ETCD_3_5, ETCD_LATEST, ETCD_VERSIONS};
+pub use weed::Weed;
