@@ -1,0 +1,36 @@
+# Every target installs what it needs. `make` alone lists them.
+
+TOOLS := $(abspath $(or $(LIFEBOAT_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/etcd-lifeboat/tools))
+# One set of features for tests and demo, so that nothing is built twice. Packages are built without it.
+FEATURES := --features failpoints
+
+export LIFEBOAT_TOOLS := $(TOOLS)
+
+.DEFAULT_GOAL := help
+.PHONY: help tools cargo check test demo bench
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: cargo tools ## the whole story in two minutes: snapshots, a lost host, the restore, every key compared
+	cargo build $(FEATURES)
+	tests/demo.sh
+
+test: cargo tools ## all tests: units, real etcd of three releases, real S3 servers
+	cargo test $(FEATURES)
+
+check: cargo tools ## format, lints, and the direction of imports
+	cargo fmt --check
+	cargo clippy --all-targets $(FEATURES) -- -D warnings
+	cargo test $(FEATURES) --test layers
+
+bench: cargo tools ## peak memory and time of save and restore beside etcdctl and etcdutl (release build)
+	cargo build --release
+	tests/bench.sh
+
+tools: ## etcd 3.4, 3.5 and SeaweedFS, into $LIFEBOAT_TOOLS (default ~/.cache/etcd-lifeboat/tools)
+	@tests/support/fetch-tools.sh
+
+cargo:
+	@command -v cargo >/dev/null || { echo "cargo is not on PATH: install Rust 1.90 or newer with clippy and rustfmt (package rust-all, or rustup)" >&2; exit 1; }
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || { echo "rustfmt or clippy is missing: rustup component add rustfmt clippy" >&2; exit 1; }
