@@ -21,8 +21,6 @@ end() { # pid signal: ends one process of ours and waits for it
     local i
     for i in $(seq 150); do alive "$1" || break; sleep 0.1; done
     ! alive "$1" || kill -s KILL "$1" 2>/dev/null || true
-    # The shell reports a killed child on stderr: that is no news.
-    wait "$1" 2>/dev/null || true
 }
 
 stage_finish() {
@@ -46,6 +44,8 @@ start() { # name command...: in the background with a clean environment; `starte
     env -i PATH="$PATH" HOME="$dir" TMPDIR="$dir" "$@" >>"$dir/$name.log" 2>&1 </dev/null &
     started=$!
     pids+=("$started")
+    # No longer a job: the shell would report its end.
+    disown "$started"
 }
 
 wait_for() { # seconds what command...
