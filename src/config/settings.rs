@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::Url;
 
+pub use crate::core::decide::ManagedBy;
 use crate::core::model::{ClusterName, Compression, NodeName};
 use crate::core::schedule::Schedule;
 use crate::error::{Error, Kind, Result};
@@ -74,10 +74,10 @@ impl Cluster {
 pub struct ConfiguredMember {
     /// Name of the host and of its etcd member.
     pub name: NodeName,
-    /// Where the other members reach it; at least one.
-    pub peer_urls: Vec<Url>,
+    /// Where the other members reach it; at least one, as written, without a slash at the end.
+    pub peer_urls: Vec<String>,
     /// Where clients reach it; at least one.
-    pub client_urls: Vec<Url>,
+    pub client_urls: Vec<String>,
 }
 
 /// `[node]`: this host.
@@ -96,20 +96,6 @@ impl Node {
     }
 }
 
-/// What starts etcd on this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ManagedBy {
-    /// A plain unit.
-    Systemd,
-    /// A static pod of the kubelet.
-    Kubeadm,
-    /// Inside k3s.
-    K3s,
-    /// Inside rke2.
-    Rke2,
-}
-
 /// `[etcd]`: the local member.
 #[derive(Debug, Clone)]
 pub struct Etcd {
@@ -119,8 +105,8 @@ pub struct Etcd {
     pub data_dir: PathBuf,
     /// A WAL dir outside of the data dir.
     pub wal_dir: Option<PathBuf>,
-    /// Its client URL.
-    pub endpoint: Url,
+    /// Its client URL, without a slash at the end.
+    pub endpoint: String,
     /// CA of its certificate.
     pub ca_file: Option<PathBuf>,
     /// Our client certificate and its key.
@@ -164,8 +150,8 @@ pub enum Store {
 /// `[store.s3]`
 #[derive(Debug, Clone)]
 pub struct S3 {
-    /// Scheme, host and port.
-    pub endpoint: Url,
+    /// Scheme, host and, if it is not the usual one, port; without a slash at the end.
+    pub endpoint: String,
     /// The bucket.
     pub bucket: String,
     /// Key prefix of this cluster, without slashes at its ends; never empty.
