@@ -174,10 +174,8 @@ pub(super) fn parse_period(text: &str) -> Result<Duration, String> {
     Ok(period)
 }
 
-/// A URL of http or https with a host and nothing behind the port; without a slash at its end.
-///
-/// It stays a text: etcd's member ids are made of the very text of the peer URLs.
-pub(super) fn parse_url(text: &str) -> Result<String, String> {
+/// A URL of http or https with a host and nothing behind the port.
+pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     // The other messages quote the text, and a password inside would be in it.
     if text.contains('@') {
         return Err("a user or password inside a URL is not supported".into());
@@ -193,14 +191,18 @@ pub(super) fn parse_url(text: &str) -> Result<String, String> {
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(format!("{text:?} has something behind host and port"));
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    Ok(url)
 }
 
-/// A URL of etcd, which wants the port spelled out.
-pub(super) fn parse_etcd_url(text: &str) -> Result<String, String> {
+/// A URL of a member. etcd's member ids are made of the very text of the peer URLs, so nothing may be lost by parsing:
+/// the port is spelled out, and the host is lower-case.
+pub(super) fn parse_etcd_url(text: &str) -> Result<Url, String> {
     let url = parse_url(text)?;
-    let port = url.rsplit_once(':').map(|(_, port)| port).unwrap_or_default();
-    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+    let written = text.trim_end_matches('/');
+    if url.as_str().trim_end_matches('/') != written {
+        return Err(format!("{text:?} is not in its plain form: lower-case, and a port other than 80 and 443"));
+    }
+    if url.port().is_none() {
         return Err(format!("{text:?} has no port; etcd's are 2379 for clients and 2380 for peers"));
     }
     Ok(url)

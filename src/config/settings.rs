@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use url::Url;
 
 pub use crate::core::decide::ManagedBy;
 use crate::core::model::{ClusterName, Compression, NodeName};
@@ -74,10 +75,10 @@ impl Cluster {
 pub struct ConfiguredMember {
     /// Name of the host and of its etcd member.
     pub name: NodeName,
-    /// Where the other members reach it; at least one, as written, without a slash at the end.
-    pub peer_urls: Vec<String>,
+    /// Where the other members reach it; at least one. What was written, but for a slash at the end.
+    pub peer_urls: Vec<Url>,
     /// Where clients reach it; at least one.
-    pub client_urls: Vec<String>,
+    pub client_urls: Vec<Url>,
 }
 
 /// `[node]`: this host.
@@ -105,8 +106,8 @@ pub struct Etcd {
     pub data_dir: PathBuf,
     /// A WAL dir outside of the data dir.
     pub wal_dir: Option<PathBuf>,
-    /// Its client URL, without a slash at the end.
-    pub endpoint: String,
+    /// Its client URL.
+    pub endpoint: Url,
     /// CA of its certificate.
     pub ca_file: Option<PathBuf>,
     /// Our client certificate and its key.
@@ -150,8 +151,8 @@ pub enum Store {
 /// `[store.s3]`
 #[derive(Debug, Clone)]
 pub struct S3 {
-    /// Scheme, host and, if it is not the usual one, port; without a slash at the end.
-    pub endpoint: String,
+    /// Scheme, host and, if it is not the usual one, port.
+    pub endpoint: Url,
     /// The bucket.
     pub bucket: String,
     /// Key prefix of this cluster, without slashes at its ends; never empty.

@@ -116,7 +116,7 @@ fn later_layers_win_and_say_so() {
     let loaded = load_from(&dir, &env).unwrap();
     let Store::S3(s3) = &loaded.settings.store else { panic!("{:?}", loaded.settings.store) };
     assert_eq!((s3.bucket.as_str(), s3.region.as_str()), ("from-20", "r2"));
-    assert_eq!((s3.endpoint.as_str(), s3.folder.as_str()), ("https://minio:9000", "prod-eu1"));
+    assert_eq!((s3.endpoint.as_str(), s3.folder.as_str()), ("https://minio:9000/", "prod-eu1"));
     assert_eq!((loaded.settings.bootstrap.fallback, loaded.settings.bootstrap.autorestore), (7, false));
     let shown = |key: &str| {
         let all = loaded.explain();
@@ -152,7 +152,7 @@ fn schedules_merge_by_name() {
 #[test]
 fn mistakes_are_named() {
     let s3 = "[store]\nbackend = \"s3\"\n[store.s3]\nendpoint = \"h\"\nbucket = \"bbb\"\n";
-    let cases: [(&str, &[&str]); 38] = [
+    let cases: [(&str, &[&str]); 39] = [
         (
             "[store.s3]\nbuckett = \"b\"",
             &["lifeboat.toml:6:1", "unknown key \"buckett\" in [store.s3]", "^^^^^^^", "did you mean \"bucket\""],
@@ -168,6 +168,7 @@ fn mistakes_are_named() {
         ("[etcd]\nmanaged_by = \"rancher\"", &["none of \"systemd\", \"kubeadm\", \"k3s\" or \"rke2\""]),
         ("[etcd]\nendpoint = \"10.0.0.1:2379\"", &["etcd.endpoint", "http"]),
         ("[etcd]\nendpoint = \"https://h\"", &["etcd.endpoint", "has no port"]),
+        ("[etcd]\nendpoint = \"https://CP1:2379\"", &["plain form: lower-case"]),
         ("[etcd]\nendpoint = \"https://u:hunter2@h:1\"", &["etcd.endpoint: a user or password inside a URL"]),
         (
             "[etcd]\nendpoint = \"https://h:1\"\ncert_file = \"/c\"",

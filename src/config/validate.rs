@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
+use url::Url;
 
 use crate::core::model::{ClusterName, NodeName, SnapshotName};
 use crate::core::schedule::Schedule;
@@ -86,7 +87,7 @@ impl Checker<'_> {
 
     fn cluster(&mut self, c: merged::Cluster) -> Option<Cluster> {
         let mut members: Vec<ConfiguredMember> = Vec::new();
-        let mut urls: HashMap<String, (String, &str)> = HashMap::new();
+        let mut urls: HashMap<Url, (String, &str)> = HashMap::new();
         for (n, member) in c.members.into_iter().enumerate() {
             let key = format!("cluster.members[{n}]");
             let name = self.ok(&key, NodeName::new(&member.name))?;
@@ -98,7 +99,7 @@ impl Checker<'_> {
             for (list, (field, texts)) in parsed.iter_mut().zip(fields) {
                 for text in texts {
                     let url = self.ok(&key, schema::parse_etcd_url(&text))?;
-                    if let Some((other, as_what)) = urls.insert(url.to_ascii_lowercase(), (name.to_string(), field)) {
+                    if let Some((other, as_what)) = urls.insert(url.clone(), (name.to_string(), field)) {
                         self.problem(&key, format!("{text} in {field} of {name} is also in {as_what} of {other}"));
                     }
                     list.push(url);
@@ -148,7 +149,7 @@ impl Checker<'_> {
     fn etcd(&mut self, e: merged::Etcd) -> Option<Etcd> {
         let endpoint = self.ok("etcd.endpoint", schema::parse_etcd_url(&e.endpoint))?;
         let (cert, key, ca) = (path(e.cert_file), path(e.key_file), path(e.ca_file));
-        if endpoint.starts_with("http:") && (cert.is_some() || ca.is_some()) {
+        if endpoint.scheme() == "http" && (cert.is_some() || ca.is_some()) {
             let used = if ca.is_some() { "etcd.ca_file" } else { "etcd.cert_file" };
             self.hinted(
                 "etcd.endpoint",
@@ -250,7 +251,7 @@ impl Checker<'_> {
         })))
     }
 
-    fn s3_endpoint(&mut self, s: &merged::S3) -> Option<String> {
+    fn s3_endpoint(&mut self, s: &merged::S3) -> Option<Url> {
         const KEY: &str = "store.s3.endpoint";
         if s.endpoint.is_empty() {
             return None;
@@ -259,17 +260,17 @@ impl Checker<'_> {
         let with_scheme =
             if s.endpoint.contains("://") { s.endpoint.clone() } else { format!("{default_scheme}://{}", s.endpoint) };
         let url = self.ok(KEY, schema::parse_url(&with_scheme))?;
-        if url.starts_with("http:") && !s.insecure {
+        if url.scheme() == "http" && !s.insecure {
             self.hinted(
                 KEY,
                 format!("{url} sends everything in the clear"),
                 "write https://, or set insecure = true in [store.s3]",
             );
         }
-        if url.starts_with("https:") && s.insecure {
+        if url.scheme() == "https" && s.insecure {
             self.hinted("store.s3.insecure", format!("it is true, but the endpoint is {url}"), "remove one of the two");
         }
-        let of_host = url.split_once("://").and_then(|(_, h)| h.strip_prefix("s3.")?.strip_suffix(".amazonaws.com"));
+        let of_host = url.host_str().and_then(|h| h.strip_prefix("s3.")?.strip_suffix(".amazonaws.com"));
         if let Some(region) = of_host.filter(|r| !r.contains('.') && *r != s.region) {
             self.hinted(
                 "store.s3.region",
