@@ -10,6 +10,7 @@ pub mod check;
 pub mod editor;
 pub mod page;
 pub mod reader;
+pub mod stream_index;
 
 
 /// Bytes that cannot be what they should be. `text` names the page and what is wrong with it.
