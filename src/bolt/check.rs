@@ -59,14 +59,14 @@ fn check_bucket<R: ReadAt>(
     if nesting >= MAX_NESTING {
         return Err(image.bad(format!("bucket {} lies too deep", name.escape_ascii())));
     }
-    visitor.bucket(name, nesting)?;
+    image.in_image(visitor.bucket(name, nesting))?;
     let mut inner = Vec::new();
     image.walk(bucket, seen, &mut |item| {
         if item.is_bucket {
-            inner.push((item.key.to_vec(), Bucket::decode(item.value)?));
+            inner.push((item.key.to_vec(), image.in_image(Bucket::decode(item.value))?));
             return Ok(());
         }
-        visitor.item(item.key, item.value)
+        image.in_image(visitor.item(item.key, item.value))
     })?;
     for (name, bucket) in inner {
         check_bucket(image, &name, &bucket, nesting + 1, seen, visitor)?;

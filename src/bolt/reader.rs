@@ -111,8 +111,11 @@ impl Bucket {
         }
     }
 
-    /// The page of an inline bucket.
-    pub(super) fn inline_page(&self) -> Option<Result<Page>> {
+    /// The page of an inline bucket; `None` when the bucket is a tree.
+    ///
+    /// # Errors
+    /// (inside) `Verification` when it is malformed.
+    pub fn inline_page(&self) -> Option<Result<Page>> {
         match &self.body {
             Body::Tree(_) => None,
             Body::Inline(bytes) => Some(Page::parse(bytes.clone()).and_then(|p| match p.kind() {
@@ -225,7 +228,11 @@ impl<R: ReadAt> Image<R> {
         damaged(format!("{} is damaged: {what}", self.name))
     }
 
-    fn in_image<T>(&self, found: Result<T>) -> Result<T> {
+    /// Names the image in a `Verification` error that does not name it yet.
+    ///
+    /// # Errors
+    /// The one given.
+    pub fn in_image<T>(&self, found: Result<T>) -> Result<T> {
         found.map_err(|e| if e.kind() == Kind::Verification { self.bad(e.one_line()) } else { e })
     }
 

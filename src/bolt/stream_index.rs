@@ -80,6 +80,8 @@ pub struct StreamIndex<D: Digest> {
     root_leaves: HashMap<PageId, D::Root>,
     root_page: Vec<u8>,
     root_page_len: usize,
+    /// The leaves of the root bucket, once the root page has been received.
+    leaves: Option<Vec<PageId>>,
 }
 
 /// What was found, once the image is complete.
@@ -108,6 +110,7 @@ impl<D: Digest> StreamIndex<D> {
             root_leaves: HashMap::new(),
             root_page: Vec::new(),
             root_page_len: 0,
+            leaves: None,
         }
     }
 
@@ -261,6 +264,12 @@ impl<D: Digest> StreamIndex<D> {
         }
         if self.root_page.len() < self.root_page_len {
             self.root_page.extend_from_slice(page);
+            if self.root_page.len() >= self.root_page_len {
+                let root = Page::parse(self.root_page.clone())?;
+                let leaves: Vec<PageId> = root.branch_items().map(|b| b.child).collect();
+                self.root_leaves.retain(|page, _| leaves.contains(page));
+                self.leaves = Some(leaves);
+            }
         }
         Ok(())
     }
@@ -269,6 +278,9 @@ impl<D: Digest> StreamIndex<D> {
     fn keep_root_leaf(&mut self, header: PageHeader, page: &[u8]) {
         let full = self.root_leaves.len() >= MAX_ROOT_LEAVES;
         if full || header.kind != PageKind::Leaf || header.overflow != 0 || Some(self.at) == self.meta.map(|m| m.root) {
+            return;
+        }
+        if self.leaves.as_ref().is_some_and(|leaves| !leaves.contains(&self.at)) {
             return;
         }
         if page.get(HEADER_LEN) != Some(&1) {
