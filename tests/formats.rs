@@ -138,9 +138,8 @@ async fn populate(client: &mut Client, rounds: usize) {
 
 async fn all_keys(client: &mut Client) -> BTreeMap<Vec<u8>, (Vec<u8>, i64, i64, i64, i64)> {
     let all = client.get("\0", Some(GetOptions::new().with_from_key())).await.unwrap();
-    let of = |k: &etcd_client::KeyValue| {
-        (k.value().to_vec(), k.create_revision(), k.mod_revision(), k.version(), k.lease())
-    };
+    let of =
+        |k: &etcd_client::KeyValue| (k.value().to_vec(), k.create_revision(), k.mod_revision(), k.version(), k.lease());
     all.kvs().iter().map(|k| (k.key().to_vec(), of(k))).collect()
 }
 
@@ -214,7 +213,9 @@ async fn a_restore_writes_what_etcdutl_writes() {
         etcd.stop();
 
         for (case, (list, bump)) in
-            [(&one[..], None), (&one[..], Some(1_000_000)), (&odd[..], None), (&odd[..], Some(7))].into_iter().enumerate()
+            [(&one[..], None), (&one[..], Some(1_000_000)), (&odd[..], None), (&odd[..], Some(7))]
+                .into_iter()
+                .enumerate()
         {
             let (me, my_url) = list[0];
             let theirs = tmp.path().join(format!("{version}-{case}-theirs"));
@@ -273,7 +274,14 @@ async fn restored_clusters_boot_and_work() {
             let start = || -> Vec<Etcd> {
                 let one = |(dir, (name, url)): (&PathBuf, &(&str, &str))| {
                     // The flags are wrong on purpose: with a WAL in place etcd must not look at them.
-                    Etcd::start(version, dir, name, url, &format!("{name}={url}"), &["--initial-cluster-state", "existing"])
+                    Etcd::start(
+                        version,
+                        dir,
+                        name,
+                        url,
+                        &format!("{name}={url}"),
+                        &["--initial-cluster-state", "existing"],
+                    )
                 };
                 dirs.iter().zip(&list).map(one).collect()
             };
@@ -480,7 +488,9 @@ async fn an_empty_cluster_boots_from_its_data_dirs() {
                 let built = restore::build_empty(&staging, &spec).unwrap();
                 restore::install(&staging, &dir, Some(&wal_dir)).unwrap();
                 restore::install(&staging, &dir, Some(&wal_dir)).unwrap();
-                let DirState::Healthy(found) = inspect_dir(&dir, Some(&wal_dir)).unwrap() else { panic!("not healthy") };
+                let DirState::Healthy(found) = inspect_dir(&dir, Some(&wal_dir)).unwrap() else {
+                    panic!("not healthy")
+                };
                 assert_eq!((found.cluster_id, found.revision), (built.cluster_id, Revision(1)));
                 expected = Some(built.cluster_id.0);
                 let wal_dir = wal_dir.to_str().unwrap().to_owned();
