@@ -1,0 +1,578 @@
+//! Builds the data dir of a member from a snapshot, or of a new empty cluster, and puts it into place.
+//!
+//! What comes out is what `etcdutl snapshot restore` of 3.5 writes, byte for byte where etcd looks. It is built in a
+//! staging directory, verified and fsynced there; the rename of `member/` is the only step that makes it count. It never
+//! overwrites or removes member data.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bolt::check::check;
+use crate::bolt::editor::{self, Edit, Items};
+use crate::bolt::reader::{Bucket, Image};
+use crate::core::model::{ClusterId, MemberId, Revision, Sha256};
+use crate::error::{Error, Kind, Result, ResultExt};
+use crate::sys;
+
+use super::buckets::{
+    ALARM, AUTH, AUTH_ROLES, AUTH_USERS, Alarm, AlarmKind, CLUSTER, CONSISTENT_INDEX, KEY, LEASE, MEMBERS,
+    MEMBERS_REMOVED, META, RevisionKey, SCHEDULED_COMPACTION, SmallFacts, StoredMember, TERM, read_small,
+};
+use super::hash::{HashKv, hash_kv};
+use super::ids::{cluster_id_of, member_id};
+use super::inspect_file::Content;
+use super::trailer::{StreamDigest, TrailerSplitter, has_trailer};
+use super::urls::{find_me, normalize};
+use super::{damaged, snap, wal};
+
+pub use super::urls::InitialMember;
+
+/// Bytes that are copied at once.
+const COPY_BYTES: usize = 1 << 20;
+/// Page size of a db that starts empty; etcd reads it from the file.
+const NEW_PAGE_SIZE: u32 = 4096;
+/// Written last into a staging directory: it says that the rest is complete.
+const RECORD_NAME: &str = "staged.json";
+
+/// Whose data dir is built, and what is changed in the snapshot on the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestoreSpec {
+    /// The members of the new cluster.
+    pub members: Vec<InitialMember>,
+    /// Name of the member that this data dir is for.
+    pub me: String,
+    /// Peer URLs that the member advertises, when they were given: they must be those in `members`.
+    pub advertised: Option<Vec<String>>,
+    /// Cluster token.
+    pub token: String,
+    /// Adds this to the revision. Goes only with `mark_compacted`, as with etcdutl.
+    pub bump_revision: Option<u64>,
+    /// Marks everything up to the bumped revision as compacted, so that watchers start anew.
+    pub mark_compacted: bool,
+    /// Drops NOSPACE alarms from the snapshot. CORRUPT alarms stay: they are about the data.
+    pub drop_alarms: bool,
+    /// Where the WAL is to go, when it is not inside the data dir.
+    pub wal_dir: Option<PathBuf>,
+}
+
+/// What is known of the snapshot beforehand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Bytes of the snapshot, trailer included.
+    pub size: Option<u64>,
+    /// Its SHA-256, trailer included.
+    pub sha256: Option<Sha256>,
+    /// HashKV that the server gave for it.
+    pub hash_kv: Option<HashKv>,
+}
+
+/// A data dir in staging, complete and fsynced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Built {
+    /// The new cluster.
+    pub cluster_id: ClusterId,
+    /// The member whose data dir it is.
+    pub member_id: MemberId,
+    /// Revision that the member starts with.
+    pub revision: Revision,
+    /// Revision of the snapshot; 0 for a new empty cluster.
+    pub snapshot_revision: Revision,
+    /// SHA-256 of the snapshot, trailer included.
+    pub snapshot_sha256: Option<Sha256>,
+    /// Whether the snapshot's own digest was there and right. Without it only the structure was checked.
+    pub digest_verified: bool,
+    /// Keys that live in it.
+    pub live_keys: u64,
+    /// The hash that `etcdutl snapshot status` prints for the built db.
+    pub status_hash: u32,
+    /// The HashKV that was asked for and found equal.
+    pub hash_kv: Option<HashKv>,
+    /// Alarms that are still in it.
+    pub alarms: Vec<Alarm>,
+    /// Alarms that were dropped.
+    pub dropped_alarms: Vec<Alarm>,
+    /// Whether auth is on.
+    pub auth_enabled: bool,
+    /// Version of the storage format.
+    pub storage_version: Option<String>,
+    /// A separate WAL, in staging near its place.
+    pub staged_wal: Option<PathBuf>,
+}
+
+/// The cluster that is to be, with the ids that follow from it.
+struct Plan {
+    /// By ascending id.
+    members: Vec<StoredMember>,
+    me: MemberId,
+    cluster: ClusterId,
+    bump: Option<i64>,
+}
+
+fn plan(spec: &RestoreSpec) -> Result<Plan> {
+    let members = normalize(spec.members.clone())?;
+    let me = find_me(&members, &spec.me, spec.advertised.as_deref())?;
+    let me = member_id(&me.peer_urls, &spec.token);
+    let bump = match (spec.bump_revision, spec.mark_compacted) {
+        (None | Some(0), false) => None,
+        (Some(n), true) if n > 0 => Some(i64::try_from(n).map_err(|_| too_far(n))?),
+        _ => {
+            return Err(Error::new(Kind::Usage, "--bump-revision and --mark-compacted go together")
+                .hint("give both, as in --bump-revision 1000000000 --mark-compacted, or neither"));
+        }
+    };
+    let mut stored: Vec<_> = members
+        .into_iter()
+        .map(|m| StoredMember {
+            id: member_id(&m.peer_urls, &spec.token),
+            peer_urls: m.peer_urls,
+            is_learner: false,
+            name: m.name,
+            client_urls: Vec::new(),
+        })
+        .collect();
+    stored.sort_by_key(|m| m.id);
+    let ids: Vec<_> = stored.iter().map(|m| m.id).collect();
+    if ids.windows(2).any(|w| w.first() == w.last()) {
+        return Err(Error::new(Kind::Config, "two members of the initial cluster have the same id: their URLs collide"));
+    }
+    Ok(Plan { me, cluster: cluster_id_of(&ids), members: stored, bump })
+}
+
+fn too_far(n: u64) -> Error {
+    Error::new(Kind::Usage, format!("--bump-revision {n} does not fit: revisions end at {}", i64::MAX))
+        .hint("1000000000 is more than enough for any snapshot")
+}
+
+/// The ids that a spec leads to, without building anything.
+///
+/// # Errors
+/// `Config` or `Usage` when the spec is not valid.
+pub fn ids(spec: &RestoreSpec) -> Result<(ClusterId, MemberId)> {
+    plan(spec).map(|p| (p.cluster, p.me))
+}
+
+/// Checks, as etcdutl does, that nothing is in the way of a restore by hand: the data dir is missing or empty (what is
+/// left by us, and `lost+found`, do not count), a separate WAL dir likewise.
+///
+/// # Errors
+/// `Refused` when something is in the way; `Io`.
+pub fn check_target(data_dir: &Path, wal_dir: Option<&Path>) -> Result<()> {
+    for dir in [Some(data_dir), wal_dir].into_iter().flatten() {
+        if let Some(name) = first_foreign_entry(dir)? {
+            return Err(Error::new(Kind::Refused, format!("{} is not empty: it holds {name:?}", dir.display()))
+                .hint("choose another directory, or move what is there aside; nothing was changed"));
+        }
+    }
+    Ok(())
+}
+
+/// The first entry of a directory that is not ours; `None` also when there is no directory.
+pub(super) fn first_foreign_entry(dir: &Path) -> Result<Option<String>> {
+    let failed = || format!("cannot read directory {}", dir.display());
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.or_fail(Kind::Io, failed)?,
+    };
+    for entry in entries {
+        let name = entry.or_fail(Kind::Io, failed)?.file_name().to_string_lossy().into_owned();
+        let ours = name.starts_with("lifeboat-") || name.starts_with("member.quarantine-") || name == "lost+found";
+        if !ours {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Builds a member's data dir in `staging_dir` from a snapshot. `image` is the decompressed snapshot, read to its end.
+///
+/// `staging_dir` is missing or empty, lies on the file system of the data dir, and has a name that
+/// [`sys::fs::remove_scratch`] accepts. After `Ok` everything in it is verified and fsynced. After `Err` it holds no
+/// record, so [`load`] and [`install`] refuse it; the caller removes it.
+///
+/// # Errors
+/// `Config`/`Usage` for a wrong spec; `Verification` for a snapshot that is not what it should be; `Io`.
+pub fn build(
+    image: &mut dyn Read,
+    expected: &Expected,
+    skip_hash_check: bool,
+    staging_dir: &Path,
+    spec: &RestoreSpec,
+) -> Result<Built> {
+    let plan = plan(spec)?;
+    let dirs = Dirs::create(staging_dir, spec.wal_dir.as_deref())?;
+    let db = dirs.snap.join("db");
+    let file = sys::fs::create_new(&db, 0o600)?;
+    let digest = copy(image, expected, &file, &db)?;
+    verify(&digest, expected, skip_hash_check)?;
+    crate::failpoint!("restore.after_copy");
+
+    let source = Image::new(&file, &db.display().to_string())?;
+    if digest.trailer.is_some() && source.image_len() != digest.image_len {
+        return Err(damaged(format!(
+            "the snapshot has {} bytes, but its meta record speaks of {}",
+            digest.image_len,
+            source.image_len()
+        )));
+    }
+    let checked = match expected.hash_kv {
+        None => None,
+        Some(wanted) => {
+            let found = hash_kv(&source, wanted.revision, wanted.compact_revision)?;
+            if found != wanted {
+                return Err(damaged(format!(
+                    "the data differ from the server's: HashKV at revision {} (compacted at {}) is {}, not {}",
+                    wanted.revision, wanted.compact_revision, found.hash, wanted.hash
+                )));
+            }
+            Some(found)
+        }
+    };
+    let edit = prepare(&source, &plan, spec.drop_alarms)?;
+    editor::apply(&file, &db, &edit.edit)?;
+    crate::failpoint!("restore.after_edit");
+    let facts = Facts {
+        snapshot_revision: edit.snapshot_revision,
+        dropped_alarms: edit.dropped_alarms,
+        sha256: Some(digest.file_sha256),
+        digest_verified: digest.is_sound(),
+        hash_kv: checked,
+    };
+    complete(&file, &db, &plan, &dirs, staging_dir, facts)
+}
+
+/// Builds the data dir of a member of a new, empty cluster in `staging_dir`, so that etcd starts it whatever its flags
+/// say about the initial cluster.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_empty(staging_dir: &Path, spec: &RestoreSpec) -> Result<Built> {
+    let plan = plan(spec)?;
+    let dirs = Dirs::create(staging_dir, spec.wal_dir.as_deref())?;
+    let db = dirs.snap.join("db");
+    let file = sys::fs::create_new(&db, 0o600)?;
+    editor::create(&file, &db, NEW_PAGE_SIZE)?;
+    let mut edit = Edit::default();
+    for bucket in [KEY, LEASE, ALARM, AUTH, AUTH_USERS, AUTH_ROLES] {
+        edit.replace(bucket, Items::new());
+    }
+    put_membership(&mut edit, &plan, Items::new());
+    editor::apply(&file, &db, &edit)?;
+    let facts = Facts {
+        snapshot_revision: Revision(0),
+        dropped_alarms: Vec::new(),
+        sha256: None,
+        digest_verified: false,
+        hash_kv: None,
+    };
+    complete(&file, &db, &plan, &dirs, staging_dir, facts)
+}
+
+/// Where the parts are staged.
+struct Dirs {
+    snap: PathBuf,
+    wal: PathBuf,
+    staged_wal: Option<PathBuf>,
+}
+
+impl Dirs {
+    fn create(staging_dir: &Path, wal_dir: Option<&Path>) -> Result<Self> {
+        sys::fs::create_dir_all(staging_dir, 0o700)?;
+        let failed = || format!("cannot read directory {}", staging_dir.display());
+        if fs::read_dir(staging_dir).or_fail(Kind::Io, failed)?.next().is_some() {
+            return Err(Error::new(Kind::Io, format!("staging directory {} is not empty", staging_dir.display())));
+        }
+        let member = staging_dir.join("member");
+        let snap = member.join("snap");
+        sys::fs::create_dir_all(&snap, 0o700)?;
+        let (wal, staged_wal) = match wal_dir {
+            None => (member.join("wal"), None),
+            Some(final_dir) => {
+                let staged = staged_wal_dir(staging_dir, final_dir)?;
+                (staged.clone(), Some(staged))
+            }
+        };
+        // What an attempt before this one left there is incomplete: its staging directory is gone.
+        if staged_wal.is_some() {
+            sys::fs::remove_scratch(&wal)?;
+        }
+        sys::fs::create_dir_all(&wal, 0o700)?;
+        Ok(Dirs { snap, wal, staged_wal })
+    }
+}
+
+/// A WAL dir that exists (a mount point, as a rule) is staged inside itself, one that does not exist beside itself: either
+/// way on its own file system.
+fn staged_wal_dir(staging_dir: &Path, wal_dir: &Path) -> Result<PathBuf> {
+    let name = staging_dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if !sys::fs::SCRATCH_PREFIXES.iter().any(|p| name.starts_with(p)) {
+        return Err(Error::new(
+            Kind::Internal,
+            format!("{} is no staging directory of ours", staging_dir.display()),
+        ));
+    }
+    let name = format!("{name}-wal");
+    Ok(if wal_dir.is_dir() { wal_dir.join(name) } else { sys::fs::parent(wal_dir).join(name) })
+}
+
+/// Copies the image into the db file, digesting it. The trailer stays behind.
+fn copy(image: &mut dyn Read, expected: &Expected, file: &File, path: &Path) -> Result<StreamDigest> {
+    let failed = || format!("cannot write {}", path.display());
+    if let Some(size) = expected.size {
+        wal::reserve(file, size).or_fail(Kind::Io, || format!("cannot reserve {size} bytes for {}", path.display()))?;
+    }
+    let mut splitter = TrailerSplitter::new();
+    let mut at = 0u64;
+    let mut sink = |piece: &[u8]| -> Result<()> {
+        file.write_all_at(piece, at).or_fail(Kind::Io, failed)?;
+        at += piece.len() as u64;
+        Ok(())
+    };
+    let mut buffer = vec![0u8; COPY_BYTES];
+    loop {
+        let read = match image.read(&mut buffer) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => other.or_fail(Kind::Io, || format!("cannot read the snapshot for {}", path.display()))?,
+        };
+        if read == 0 {
+            break;
+        }
+        splitter.push(buffer.get(..read).unwrap_or_default(), &mut sink)?;
+        if let Some(size) = expected.size.filter(|s| splitter.image_len() > *s) {
+            return Err(damaged(format!("the snapshot is longer than the {size} bytes that it should have")));
+        }
+    }
+    let digest = splitter.finish(&mut sink)?;
+    file.set_len(digest.image_len).or_fail(Kind::Io, failed)?;
+    Ok(digest)
+}
+
+fn verify(digest: &StreamDigest, expected: &Expected, skip_hash_check: bool) -> Result<()> {
+    if let Some(size) = expected.size.filter(|s| *s != digest.file_len) {
+        return Err(damaged(format!("the snapshot has {} bytes and should have {size}", digest.file_len)));
+    }
+    if let Some(sha256) = expected.sha256.filter(|s| *s != digest.file_sha256) {
+        return Err(damaged(format!("the snapshot has the SHA-256 {} and should have {sha256}", digest.file_sha256)));
+    }
+    match digest.trailer {
+        _ if skip_hash_check => Ok(()),
+        Some(said) if said != digest.image_sha256 => Err(damaged(format!(
+            "the snapshot is damaged: the digest at its end is {said}, its content has {}",
+            digest.image_sha256
+        ))),
+        Some(_) => Ok(()),
+        None => Err(damaged(format!(
+            "the snapshot has {} bytes and no digest at its end: it is cut off, or a copied member/snap/db",
+            digest.file_len
+        ))
+        .hint("for a db copied from a stopped etcd add --skip-hash-check; its structure is checked all the same")),
+    }
+}
+
+struct Prepared {
+    edit: Edit,
+    snapshot_revision: Revision,
+    dropped_alarms: Vec<Alarm>,
+}
+
+/// Works out what has to change in the db of a snapshot.
+fn prepare(source: &Image<&File>, plan: &Plan, drop_alarms: bool) -> Result<Prepared> {
+    let buckets = source.buckets(&mut source.seen())?;
+    let find = |name: &[u8]| buckets.iter().find(|(n, _)| n == name).map(|(_, b)| b);
+    let small = |name: &[u8]| find(name).map(|b| read_small(source, b)).transpose();
+    let key = find(KEY).ok_or_else(|| source.bad("it has no bucket \"key\": it is no snapshot of etcd"))?;
+
+    let mut edit = Edit::default();
+    let mut facts = SmallFacts::default();
+    let mut meta = small(META)?.unwrap_or_default();
+    for (k, v) in &meta {
+        source.in_image(facts.take(META, k, v))?;
+    }
+    let last = last_revision(source, key)?;
+    if let Some(bump) = plan.bump {
+        let main = last.unwrap_or(1).checked_add(bump).ok_or_else(|| too_far(bump.cast_unsigned()))?;
+        let bumped = RevisionKey { main, sub: 0, tombstone: false }.encode();
+        meta.insert(SCHEDULED_COMPACTION.to_vec(), bumped.clone());
+        edit.append(KEY, Items::from([(bumped, Vec::new())]));
+    }
+    let mut dropped_alarms = Vec::new();
+    if let Some(mut alarms) = small(ALARM)?.filter(|_| drop_alarms) {
+        for key in alarms.keys() {
+            let alarm = source.in_image(Alarm::decode(key))?;
+            dropped_alarms.extend(Some(alarm).filter(|a| a.kind == AlarmKind::NoSpace));
+        }
+        alarms.retain(|key, _| Alarm::decode(key).is_ok_and(|a| a.kind != AlarmKind::NoSpace));
+        edit.replace(ALARM, alarms);
+    }
+    put_membership(&mut edit, plan, meta);
+    if find(CLUSTER).is_some() {
+        // The version in it stays; only a missing bucket is made.
+        let kept = small(CLUSTER)?.unwrap_or_default();
+        edit.replace(CLUSTER, kept);
+    }
+    Ok(Prepared { edit, snapshot_revision: Revision(facts.revision(last)), dropped_alarms })
+}
+
+/// The revision of the last change in the `key` bucket.
+pub(super) fn last_revision<R: crate::bolt::reader::ReadAt>(image: &Image<R>, key: &Bucket) -> Result<Option<i64>> {
+    let Some(last) = image.last_key(key)? else { return Ok(None) };
+    let at = RevisionKey::decode(&last)
+        .ok_or_else(|| image.bad(format!("{} in bucket key is no revision", last.escape_ascii())))?;
+    Ok(Some(at.main))
+}
+
+fn put_membership(edit: &mut Edit, plan: &Plan, mut meta: Items) {
+    let members = plan.members.iter().map(|m| (format!("{:016x}", m.id.0).into_bytes(), m.encode())).collect();
+    meta.insert(CONSISTENT_INDEX.to_vec(), (plan.members.len() as u64).to_be_bytes().to_vec());
+    meta.insert(TERM.to_vec(), 1u64.to_be_bytes().to_vec());
+    edit.replace(META, meta);
+    edit.replace(MEMBERS, members);
+    edit.replace(MEMBERS_REMOVED, Items::new());
+    edit.replace(CLUSTER, Items::new());
+}
+
+struct Facts {
+    snapshot_revision: Revision,
+    dropped_alarms: Vec<Alarm>,
+    sha256: Option<Sha256>,
+    digest_verified: bool,
+    hash_kv: Option<HashKv>,
+}
+
+/// Checks the db that was built, writes the rest of the data dir, fsyncs it all and puts the record into it.
+fn complete(
+    file: &File,
+    db: &Path,
+    plan: &Plan,
+    dirs: &Dirs,
+    staging_dir: &Path,
+    facts: Facts,
+) -> Result<Built> {
+    let image = Image::new(file, &db.display().to_string())?;
+    let mut content = Content::new();
+    check(&image, &mut content)?;
+    let content = content.finish(&image)?;
+
+    let snap_file = dirs.snap.join(snap::file_name(plan.members.len()));
+    let snap_bytes = snap::encode(&plan.members);
+    let out = sys::fs::create_new(&snap_file, 0o644)?;
+    out.write_all_at(&snap_bytes, 0).or_fail(Kind::Io, || format!("cannot write {}", snap_file.display()))?;
+    wal::write_restored(&dirs.wal, &plan.members, plan.me, plan.cluster)?;
+    if let Some(staged) = &dirs.staged_wal {
+        sys::fs::sync_tree(staged)?;
+        sys::fs::sync_dir(sys::fs::parent(staged))?;
+    }
+    sys::fs::sync_tree(staging_dir)?;
+    crate::failpoint!("restore.before_record");
+
+    let built = Built {
+        cluster_id: plan.cluster,
+        member_id: plan.me,
+        revision: content.revision,
+        snapshot_revision: facts.snapshot_revision,
+        snapshot_sha256: facts.sha256,
+        digest_verified: facts.digest_verified,
+        live_keys: content.live_keys,
+        status_hash: content.status_hash,
+        hash_kv: facts.hash_kv,
+        alarms: content.small.alarms,
+        dropped_alarms: facts.dropped_alarms,
+        auth_enabled: content.small.auth_enabled,
+        storage_version: content.small.storage_version,
+        staged_wal: dirs.staged_wal.clone(),
+    };
+    let record = serde_json::to_vec_pretty(&built).or_fail(Kind::Internal, || "cannot encode the staging record")?;
+    sys::fs::write_atomic(&staging_dir.join(RECORD_NAME), &record, 0o600)?;
+    sys::fs::sync_dir(sys::fs::parent(staging_dir))?;
+    Ok(built)
+}
+
+/// The record of a complete staging directory; `None` when there is none, or it was not finished.
+///
+/// # Errors
+/// `Io` when it cannot be read; `Verification` when the record is malformed.
+pub fn load(staging_dir: &Path) -> Result<Option<Built>> {
+    let path = staging_dir.join(RECORD_NAME);
+    let bytes = match fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.or_fail(Kind::Io, || format!("cannot read {}", path.display()))?,
+    };
+    serde_json::from_slice(&bytes).map(Some).or_fail(Kind::Verification, || format!("{} is malformed", path.display()))
+}
+
+/// Puts a complete staging directory into place: first a separate WAL, then `member/`, whose rename is the commit point.
+///
+/// Can be repeated after a crash at any point, with the same arguments. Afterwards the staging directory holds only its
+/// record; the caller removes it.
+///
+/// # Errors
+/// `Refused` when another `member/` or WAL is in the way; `Verification` when the staging directory is not complete; `Io`.
+pub fn install(staging_dir: &Path, data_dir: &Path, wal_dir: Option<&Path>) -> Result<()> {
+    let built = load(staging_dir)?
+        .ok_or_else(|| damaged(format!("staging directory {} is not complete", staging_dir.display())))?;
+    let (staged, target) = (staging_dir.join("member"), data_dir.join("member"));
+    let inner_wal = target.join("wal");
+    if !exists(&staged)? {
+        // A crash after the commit point leads here.
+        return is_ours(wal_dir.unwrap_or(&inner_wal), &built);
+    }
+    if exists(&target)? {
+        return Err(in_the_way(&target));
+    }
+    match (&built.staged_wal, wal_dir) {
+        (None, None) => {}
+        (Some(staged_wal), Some(wal_dir)) => install_wal(staged_wal, wal_dir, &built)?,
+        _ => {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{} was built for another WAL directory than the one given", staging_dir.display()),
+            )
+            .hint("the WAL directory in the configuration changed since: remove the staging directory and restore again"));
+        }
+    }
+    crate::failpoint!("restore.before_commit");
+    sys::fs::create_dir_all(data_dir, 0o700)?;
+    sys::fs::rename_new(&staged, &target)
+}
+
+fn install_wal(staged: &Path, wal_dir: &Path, built: &Built) -> Result<()> {
+    if !exists(staged)? {
+        return is_ours(wal_dir, built);
+    }
+    if !wal::segments(wal_dir)?.is_empty() {
+        // The segment was moved, the emptied directory was not yet removed.
+        is_ours(wal_dir, built)?;
+        return sys::fs::remove_scratch(staged);
+    }
+    if sys::fs::parent(staged) != wal_dir {
+        return sys::fs::rename_new(staged, wal_dir);
+    }
+    let name = wal::first_segment_name();
+    sys::fs::rename_new(&staged.join(&name), &wal_dir.join(&name))?;
+    sys::fs::remove_scratch(staged)
+}
+
+fn is_ours(wal_dir: &Path, built: &Built) -> Result<()> {
+    let found = wal::inspect(wal_dir)?;
+    if (found.member_id, found.cluster_id) == (built.member_id, built.cluster_id) {
+        return Ok(());
+    }
+    Err(in_the_way(wal_dir))
+}
+
+fn in_the_way(path: &Path) -> Error {
+    Error::new(Kind::Refused, format!("{} exists already and is not what is to be installed", path.display()))
+        .hint("lifeboat quarantine add moves it aside; nothing was changed")
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().or_fail(Kind::Io, || format!("cannot stat {}", path.display()))
+}
+
+/// Whether a snapshot of this many bytes carries its own digest.
+pub fn carries_digest(file_len: u64) -> bool {
+    has_trailer(file_len)
+}
