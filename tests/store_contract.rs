@@ -3,9 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
 #![allow(missing_docs, unreachable_pub, reason = "a test binary")]
+#![allow(clippy::print_stdout, reason = "messages are printed, to be read by people")]
+#![allow(clippy::disallowed_methods, reason = "tests run themselves again with another environment")]
 
+#[path = "store_contract/credentials.rs"]
+mod credentials;
+#[path = "store_contract/faults.rs"]
+mod faults;
+#[path = "store_contract/messages.rs"]
+mod messages;
 #[path = "store_contract/places.rs"]
 mod places;
+#[path = "store_contract/raw.rs"]
+mod raw;
 #[path = "store_contract/suite.rs"]
 mod suite;
 mod support;
@@ -22,14 +32,16 @@ async fn the_in_process_server_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seaweedfs_keeps_the_contract() {
+    let weed = tokio::task::spawn_blocking(support::Weed::start).await.expect("SeaweedFS");
     let place = places::S3 {
-        endpoint: std::env::var("WEED").expect("WEED"),
+        endpoint: weed.endpoint(),
         bucket: "snapshots".to_owned(),
-        access_key: "TESTKEY".to_owned(),
-        secret_key: "testsecret".to_owned(),
+        access_key: weed.access_key.clone(),
+        secret_key: weed.secret_key.clone(),
         ca_file: None,
-        knows_buckets: false,
+        // It makes a bucket when something is put into it.
+        refuses_writes_to_missing: false,
     };
-    place.create_bucket().await;
+    weed.create_bucket(&place.bucket).await;
     suite::run(&place).await;
 }

@@ -1,6 +1,198 @@
 //! The daemon: schedules, and what they start.
 //!
-//! It exists to keep the scheduled work of one node going for months. It may not decide what is due or how a snapshot
-//! is taken: `core` and `snapshot` do.
+//! It exists to keep the scheduled work of one node going for months. It may not decide what is due or how a snapshot is taken: `core` and `snapshot`
+//! do. No failure in here ends the process: a store or an etcd that is away is waited for.
 
+mod last_runs;
 pub mod scheduler;
+mod shipping;
+mod work;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::snapshots::Snapshots;
+use crate::core::model::{Compression, NodeName};
+use crate::error::{Error, Kind, Result, ResultExt};
+use crate::ports::{Clock, Etcd};
+use crate::snapshot::spool::Spool;
+use crate::snapshot::verify::clean_scratch;
+use crate::sys::notify::Notify;
+use last_runs::LastRuns;
+use scheduler::{Planned, Run, Scheduler};
+
+/// How long work in progress may take to end at a stop.
+const GRACE: Duration = Duration::from_secs(70);
+
+/// A schedule with what its runs need.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// When.
+    pub planned: Planned,
+    /// How the payload is compressed.
+    pub compression: Compression,
+}
+
+/// What the agent works with, made from one configuration.
+#[derive(Clone)]
+pub struct Parts {
+    /// This node.
+    pub node: NodeName,
+    /// State of the agent.
+    pub state_dir: PathBuf,
+    /// The schedules.
+    pub jobs: Vec<Job>,
+    /// The member on this host.
+    pub etcd: Arc<dyn Etcd>,
+    /// The store.
+    pub snapshots: Snapshots,
+    /// The spool.
+    pub spool: Spool,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What ended a round of work.
+enum End {
+    Stop,
+    Reload,
+}
+
+/// Runs until SIGTERM or SIGINT. SIGHUP loads the configuration again with `reload`; a bad one keeps the old one running.
+///
+/// # Errors
+/// When it cannot start: signals, the spool.
+pub async fn run(first: Parts, reload: impl Fn() -> Result<Parts>, notify: Notify) -> Result<()> {
+    let notify = Arc::new(notify);
+    let mut signals = Signals::new()?;
+    let mut parts = first;
+    let scratch = parts.state_dir.clone();
+    if let Err(e) = clean_scratch(&scratch) {
+        tracing::warn!("{}", e.one_line());
+    }
+    for removed in parts.spool.clean(parts.snapshots.records())? {
+        tracing::info!(path = %removed.display(), "removed what a killed run had left: {}", removed.display());
+    }
+    notify.ready();
+    loop {
+        let stop = CancellationToken::new();
+        let round = tokio::spawn(round(parts.clone(), stop.clone(), notify.clone()));
+        let end = loop {
+            match signals.wait(&notify).await {
+                End::Stop => break End::Stop,
+                End::Reload => {
+                    notify.reloading();
+                    match reload() {
+                        Ok(new) => {
+                            parts = new;
+                            break End::Reload;
+                        }
+                        Err(e) => {
+                            let hint = e.hint_text().map(|h| format!(" | hint: {h}")).unwrap_or_default();
+                            tracing::error!(
+                                kind = e.kind().label(),
+                                "the new configuration is not used, the old one goes on: {}{hint}",
+                                e.one_line()
+                            );
+                            notify.ready();
+                            notify.status("the configuration on disk is wrong; the old one goes on");
+                        }
+                    }
+                }
+            }
+        };
+        if matches!(end, End::Stop) {
+            notify.stopping();
+            tracing::info!("stopping");
+        }
+        stop.cancel();
+        match tokio::time::timeout(GRACE, round).await {
+            Ok(joined) => joined.or_fail(Kind::Internal, || "the agent's work ended in a panic")??,
+            Err(_) => tracing::warn!("work in progress did not end within {} s and is cut off", GRACE.as_secs()),
+        }
+        match end {
+            End::Stop => {
+                tracing::info!("stopped");
+                return Ok(());
+            }
+            End::Reload => {
+                tracing::info!("the configuration was loaded again");
+                notify.ready();
+            }
+        }
+    }
+}
+
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+    hup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind, name: &str| signal(kind).or_fail(Kind::Internal, || format!("cannot listen for {name}"));
+        Ok(Signals {
+            term: listen(SignalKind::terminate(), "SIGTERM")?,
+            int: listen(SignalKind::interrupt(), "SIGINT")?,
+            hup: listen(SignalKind::hangup(), "SIGHUP")?,
+        })
+    }
+
+    /// Waits for a signal, and meanwhile tells the watchdog that the runtime still turns.
+    async fn wait(&mut self, notify: &Notify) -> End {
+        let beat = notify.watchdog_interval().unwrap_or(Duration::from_secs(3600));
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return End::Stop,
+                _ = self.int.recv() => return End::Stop,
+                _ = self.hup.recv() => return End::Reload,
+                () = tokio::time::sleep(beat) => notify.watchdog(),
+            }
+        }
+    }
+}
+
+/// All work of one configuration, until `stop`.
+async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Result<()> {
+    let names: Vec<&str> = parts.jobs.iter().map(|j| j.planned.name.as_str()).collect();
+    let place = parts.snapshots.records().store().location();
+    tracing::info!("schedules: {}; store: {place}; etcd: {}", names.join(", "), parts.etcd.endpoint());
+    notify.status(&format!("waiting for the next of {} schedule(s)", names.len()));
+    let last_runs = Arc::new(LastRuns::load(&parts.state_dir));
+    let wake = Arc::new(tokio::sync::Notify::new());
+    let state = Arc::new(tokio::sync::Mutex::new(work::RunState::default()));
+    let shipping = {
+        let (parts, wake, stop, notify) = (parts.clone(), wake.clone(), stop.clone(), notify.clone());
+        tokio::spawn(async move { shipping::run(&parts, &wake, &stop, &move |text| notify.status(&text)).await })
+    };
+    let on_due = {
+        let (parts, wake, last_runs) = (parts.clone(), wake.clone(), last_runs.clone());
+        move |run: Run| {
+            let (parts, wake, last_runs, state) = (parts.clone(), wake.clone(), last_runs.clone(), state.clone());
+            async move {
+                let Some(job) = parts.jobs.iter().find(|j| j.planned.name == run.schedule) else { return };
+                let saved = work::run(&parts, job.compression, &run, &state).await;
+                // A run that a stop cut off is caught up at the next start.
+                if !saved && run.cancel.is_cancelled() {
+                    return;
+                }
+                if let Err(e) = last_runs.ran(&run.schedule, run.slot) {
+                    tracing::warn!("{}", e.one_line());
+                }
+                if saved {
+                    wake.notify_one();
+                }
+            }
+        }
+    };
+    let planned = parts.jobs.iter().map(|j| j.planned.clone()).collect();
+    let scheduled = Scheduler::run(planned, &last_runs.all(), parts.clock.clone(), on_due, stop.clone()).await;
+    stop.cancelled().await;
+    shipping.await.map_err(|e| Error::new(Kind::Internal, "the shipping ended in a panic").caused_by(e))?;
+    scheduled
+}

@@ -15,7 +15,7 @@ use crate::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark};
 use crate::datadir::restore;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::sys::{fs, random};
+use crate::sys::random;
 
 /// A step that failed.
 #[derive(Debug)]
@@ -89,14 +89,17 @@ impl Bootstrap {
         let now = self.look(facts.waited_seconds, facts.attempts.clone()).await;
         let again = crate::core::decide::decide(&now, &settings.policy);
         if again.decision != crate::core::decide::Decision::MakePlan(draft.clone()) {
-            self.say(&format!("the situation changed while the data was being built (now rule {}): looking again", again.rule));
-            staging::clean(&settings.data_dir, None)?;
+            self.say(&format!(
+                "the situation changed while the data was being built (now rule {}): looking again",
+                again.rule
+            ));
+            staging::clean(settings)?;
             return Ok(Step::Lost);
         }
         if let Some(store) = now.store.known()
             && self.bar_unmarked(store).await? == Step::Lost
         {
-            staging::clean(&settings.data_dir, None)?;
+            staging::clean(settings)?;
             return Ok(Step::Lost);
         }
         failpoint!("bootstrap.before_plan");
@@ -123,7 +126,7 @@ impl Bootstrap {
             }
             Created::Taken => {
                 self.say(&format!("another node wrote plan {generation} first: following that one"));
-                staging::clean(&settings.data_dir, None)?;
+                staging::clean(settings)?;
                 Ok(Step::Lost)
             }
         }
@@ -133,16 +136,23 @@ impl Bootstrap {
     async fn bar_unmarked(&self, store: &StoreFacts) -> Result<Step> {
         let Some(newest) = &store.plan else { return Ok(Step::Done) };
         let me = &self.settings.policy.node;
-        let counted = self.settings.policy.members.iter().map(|m| &m.name).filter(|name| {
-            *name == me || store.roll_call.iter().any(|e| e.node == **name)
-        });
+        let counted = self
+            .settings
+            .policy
+            .members
+            .iter()
+            .map(|m| &m.name)
+            .filter(|name| *name == me || store.roll_call.iter().any(|e| e.node == **name));
         for node in counted {
             if newest.marks.iter().any(|m| m.node == *node) || !newest.plan.voters.iter().any(|v| v.name == *node) {
                 continue;
             }
             let mark = self.mark(newest.plan.generation, node, MarkUse::Barred, random::nonce()?);
             if self.plans().take_mark(&mark).await? == Created::Taken {
-                self.say(&format!("{node} has started in generation {} meanwhile: looking again", newest.plan.generation));
+                self.say(&format!(
+                    "{node} has started in generation {} meanwhile: looking again",
+                    newest.plan.generation
+                ));
                 return Ok(Step::Lost);
             }
         }
@@ -189,7 +199,10 @@ impl Bootstrap {
                 if ready.cluster_id != plan.cluster_id {
                     return Err(Error::new(
                         Kind::Verification,
-                        format!("plan {generation} says cluster id {}, and its members and token give {}", plan.cluster_id, ready.cluster_id),
+                        format!(
+                            "plan {generation} says cluster id {}, and its members and token give {}",
+                            plan.cluster_id, ready.cluster_id
+                        ),
                     )
                     .into());
                 }
@@ -211,8 +224,10 @@ impl Bootstrap {
         if self.plans().take_mark(&mark).await.map_err(past_the_mark)? == Created::Taken {
             let theirs = self.plans().mark(generation, &settings.policy.node).await.map_err(past_the_mark)?;
             if theirs.is_none_or(|m| m.nonce != seal.mark_nonce || m.purpose == MarkUse::Barred) {
-                self.say(&format!("this host's mark in generation {generation} is taken: it never starts in that life again"));
-                staging::clean(&settings.data_dir, None)?;
+                self.say(&format!(
+                    "this host's mark in generation {generation} is taken: it never starts in that life again"
+                ));
+                staging::clean(settings)?;
                 return Ok(Step::Lost);
             }
         }
@@ -250,7 +265,7 @@ impl Bootstrap {
         if let Some(request) = &plan.request {
             self.consume(request)?;
         }
-        fs::remove_scratch(&staging_dir)?;
+        staging::clean(settings)?;
         match &plan.snapshot {
             Some(snapshot) => events::restore_successful(plan, snapshot),
             None => events::restore_skipped(plan),

@@ -1,16 +1,20 @@
 //! Fetch, verify, build: a complete, fsynced and sealed staging directory, made before anything else is touched.
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 
 use super::staging::{self, Seal};
 use super::{Settings, data_dir};
 use crate::catalog::snapshots::Snapshots;
-use crate::core::model::{ClusterId, Generation, Nonce, Revision, SnapshotName};
+use crate::core::model::{Generation, Nonce, SnapshotName};
 use crate::core::plan::Voter;
-use crate::datadir::restore::{self, Expected, InitialMember, RestoreSpec};
+use crate::datadir::hash::HashKv;
+use crate::datadir::inspect_dir::{DirState, inspect_dir};
+use crate::datadir::restore::{self, Built, Expected, InitialMember, RestoreSpec};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::failpoint;
 use crate::snapshot::fetch;
+use crate::snapshot::watched::Watched;
 use crate::sys::fs;
 
 /// A new WAL is preallocated to 64 MB; some room for the .snap and the directories.
@@ -28,13 +32,6 @@ pub(super) struct Order {
     pub bump_revision: Option<u64>,
 }
 
-/// What was built.
-#[derive(Debug, Clone)]
-pub(super) struct Ready {
-    pub cluster_id: ClusterId,
-    pub revision: Option<Revision>,
-}
-
 impl Order {
     fn spec(&self, settings: &Settings) -> RestoreSpec {
         RestoreSpec {
@@ -44,10 +41,12 @@ impl Order {
                 .map(|v| InitialMember { name: v.name.to_string(), peer_urls: v.peer_urls.clone() })
                 .collect(),
             me: settings.policy.node.to_string(),
+            advertised: None,
             token: self.token.clone(),
             bump_revision: self.bump_revision,
             mark_compacted: self.bump_revision.is_some(),
-            drop_nospace_alarms: true,
+            drop_alarms: true,
+            wal_dir: settings.wal_dir.clone(),
         }
     }
 }
@@ -61,50 +60,45 @@ pub(super) async fn build(
     snapshots: &Snapshots,
     order: &Order,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
-) -> Result<Ready> {
+) -> Result<Built> {
     data_dir::create(settings)?;
+    staging::clean(settings)?;
     let staging = staging::path(&settings.data_dir, order.generation);
-    staging::clean(&settings.data_dir, None)?;
     let spec = order.spec(settings);
-    let ready = match &order.snapshot {
+    let built = match &order.snapshot {
         Some(name) => from_snapshot(settings, snapshots, name, &staging, spec, progress).await?,
         None => {
-            fs::create_dir(&staging, 0o700)?;
-            let built = blocking({
-                let staging = staging.clone();
-                move || restore::build_empty(&staging, &spec)
-            })
-            .await?;
-            Ready { cluster_id: built.cluster_id, revision: None }
+            let staging = staging.clone();
+            blocking(move || restore::build_empty(&staging, &spec)).await?
         }
     };
     failpoint!("bootstrap.built");
-    data_dir::take_over_ownership(settings, &staging)?;
-    inspect(&staging, ready.cluster_id).await?;
-    fs::sync_tree(&staging)?;
+    for tree in [Some(&staging), built.staged_wal.as_ref()].into_iter().flatten() {
+        data_dir::take_over_ownership(settings, tree)?;
+        fs::sync_tree(tree)?;
+    }
+    inspect(&staging, &built).await?;
     failpoint!("bootstrap.synced");
-    staging::seal(
-        &staging,
-        &Seal {
-            generation: order.generation,
-            plan_nonce: order.plan_nonce,
-            mark_nonce: order.mark_nonce,
-            cluster_id: ready.cluster_id,
-            token: order.token.clone(),
-        },
-    )?;
+    let seal = Seal {
+        generation: order.generation,
+        plan_nonce: order.plan_nonce,
+        mark_nonce: order.mark_nonce,
+        cluster_id: built.cluster_id,
+        token: order.token.clone(),
+    };
+    staging::seal(&staging, &seal)?;
     failpoint!("bootstrap.sealed");
-    Ok(ready)
+    Ok(built)
 }
 
 async fn from_snapshot(
     settings: &Settings,
     snapshots: &Snapshots,
     name: &SnapshotName,
-    staging: &std::path::Path,
+    staging: &Path,
     spec: RestoreSpec,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
-) -> Result<Ready> {
+) -> Result<Built> {
     let manifest = snapshots.resolve(name.as_str()).await?;
     let free = fs::free_space(&settings.data_dir)?;
     let needed = manifest.raw.size.saturating_add(ROOM_BESIDE_THE_DB);
@@ -115,53 +109,58 @@ async fn from_snapshot(
         )
         .hint(format!("make room on the file system of {}", settings.data_dir.display())));
     }
-    fs::create_dir(staging, 0o700)?;
     let total = manifest.raw.size;
-    let expected = Expected { size: Some(manifest.raw.size), sha256: Some(manifest.raw.sha256) };
-    let reader = fetch::open_raw(snapshots, &manifest).await?;
-    let done = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counted = Counted { inner: reader, done: done.clone() };
+    let expected = Expected {
+        size: Some(manifest.raw.size),
+        sha256: Some(manifest.raw.sha256),
+        hash_kv: manifest.hash_kv.map(|h| HashKv {
+            hash: h.hash,
+            revision: h.revision,
+            compact_revision: h.compact_revision,
+        }),
+    };
+    let (mut reader, watch) = Watched::new(fetch::open_stored(snapshots, &manifest).await?);
     let target = staging.to_path_buf();
-    let mut work = tokio::task::spawn_blocking(move || restore::build(counted, &expected, false, &target, &spec));
-    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut work = tokio::task::spawn_blocking(move || restore::build(&mut reader, &expected, false, &target, &spec));
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
     let built = loop {
         tokio::select! {
-            built = &mut work => break built.or_fail(Kind::Internal, || "the restore was interrupted")??,
-            _ = tick.tick() => progress(done.load(std::sync::atomic::Ordering::Relaxed), total),
+            built = &mut work => break built.or_fail(Kind::Internal, || "the restore was interrupted")?,
+            _ = tick.tick() => progress(watch.done(), total),
         }
     };
+    let built = built.map_err(|e| watch.explain(e))?;
     progress(total, total);
-    if built.revision != manifest.revision {
+    if built.snapshot_revision != manifest.revision {
         return Err(Error::new(
             Kind::Verification,
-            format!("snapshot {name} holds revision {}, and its manifest says {}", built.revision, manifest.revision),
+            format!(
+                "snapshot {name} holds revision {}, and its manifest says {}",
+                built.snapshot_revision, manifest.revision
+            ),
         ));
     }
-    Ok(Ready { cluster_id: built.cluster_id, revision: Some(built.revision) })
-}
-
-struct Counted<R> {
-    inner: R,
-    done: std::sync::Arc<std::sync::atomic::AtomicU64>,
-}
-
-impl<R: std::io::Read> std::io::Read for Counted<R> {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.done.fetch_add(n as u64, std::sync::atomic::Ordering::Relaxed);
-        Ok(n)
+    for alarm in &built.dropped_alarms {
+        tracing::warn!("a {alarm:?} alarm had travelled inside {name}; it was dropped from the restored data");
     }
+    Ok(built)
 }
 
 /// Looks at what was built as the next boot would, before anything relies on it.
-async fn inspect(staging: &std::path::Path, expected: ClusterId) -> Result<()> {
-    let (dir, wal): (PathBuf, PathBuf) = (staging.to_path_buf(), staging.join("member/wal"));
-    let state = blocking(move || crate::datadir::inspect_dir::inspect_dir(&dir, Some(&wal))).await?;
+async fn inspect(staging: &Path, built: &Built) -> Result<()> {
+    let (dir, wal) = (staging.to_path_buf(), built.staged_wal.clone());
+    let state = blocking(move || inspect_dir(&dir, wal.as_deref())).await?;
     match state {
-        crate::datadir::inspect_dir::DirState::Healthy(member) if member.cluster_id == expected => Ok(()),
+        DirState::Healthy(member) if (member.cluster_id, member.member_id) == (built.cluster_id, built.member_id) => {
+            Ok(())
+        }
         other => Err(Error::new(
             Kind::Internal,
-            format!("what was built in {} is not a healthy member of cluster {expected}: {other:?}", staging.display()),
+            format!(
+                "what was built in {} is not a healthy member of cluster {}: {other:?}",
+                staging.display(),
+                built.cluster_id
+            ),
         )),
     }
 }

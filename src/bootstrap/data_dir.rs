@@ -12,7 +12,7 @@ use super::build::blocking;
 use crate::core::facts::{Cause, CauseCode, DataDir, LocalMember, LocalVoter, Observed};
 use crate::core::model::Timestamp;
 use crate::datadir::inspect_dir::{DirState, inspect_dir};
-use crate::error::{Error, Kind, Result, ResultExt};
+use crate::error::{Kind, Result, ResultExt};
 use crate::sys::fs;
 
 /// Looks at the data dir. An I/O error is unknown, never "empty".
@@ -54,20 +54,41 @@ pub(super) fn create(settings: &Settings) -> Result<()> {
     }
 }
 
-/// Moves `member/` (and a separate WAL dir) aside, under a name that says when. Returns where it is now.
+/// Moves `member/` (and what is in a separate WAL dir) aside, under a name that says when. Returns where `member/` is now.
 ///
 /// # Errors
 /// When a rename fails; what was moved by then stays where it is, and the next try goes on.
 pub(super) fn quarantine(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>> {
     let stamp = now.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
-    // The WAL first: a db without a WAL is recognised as damaged, a WAL without its db would be too, but etcd would start on the former.
     let member = settings.data_dir.join("member");
     let moved = move_aside(&member, &settings.data_dir.join(format!("member.quarantine-{stamp}")))?;
     if let Some(wal) = &settings.wal_dir {
-        let name = wal.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        move_aside(wal, &fs::parent(wal).join(format!("{name}.quarantine-{stamp}")))?;
+        quarantine_wal(wal, &stamp)?;
     }
     Ok(moved)
+}
+
+/// A WAL dir may be a mount point, which cannot be renamed: its segments are moved into a directory inside of it.
+fn quarantine_wal(wal: &Path, stamp: &str) -> Result<()> {
+    let segments: Vec<PathBuf> = match std::fs::read_dir(wal) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).or_fail(Kind::Io, || format!("cannot read directory {}", wal.display())),
+        Ok(entries) => entries
+            .map(|entry| entry.map(|e| e.path()))
+            .filter(|path| path.as_ref().map_or(true, |p| p.extension().is_some_and(|e| e == "wal" || e == "tmp")))
+            .collect::<std::io::Result<_>>()
+            .or_fail(Kind::Io, || format!("cannot read directory {}", wal.display()))?,
+    };
+    if segments.is_empty() {
+        return Ok(());
+    }
+    let aside = wal.join(format!("member.quarantine-{stamp}"));
+    fs::create_dir(&aside, 0o700)?;
+    for segment in segments {
+        let name = segment.file_name().map(|n| n.to_owned()).unwrap_or_default();
+        fs::rename_new(&segment, &aside.join(name))?;
+    }
+    Ok(())
 }
 
 fn move_aside(from: &Path, to: &Path) -> Result<Option<PathBuf>> {
@@ -105,7 +126,13 @@ pub(super) fn take_over_ownership(settings: &Settings, tree: &Path) -> Result<()
             chown(&path, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())))
                 .map_err(std::io::Error::from)
                 .or_fail(Kind::Io, || {
-                    format!("cannot give {} to uid {} and gid {}, who own {}", path.display(), owner.uid(), owner.gid(), dir.display())
+                    format!(
+                        "cannot give {} to uid {} and gid {}, who own {}",
+                        path.display(),
+                        owner.uid(),
+                        owner.gid(),
+                        dir.display()
+                    )
                 })
                 .map_err(|e| e.hint("run it as root, as the unit does"))?;
         }
@@ -128,11 +155,6 @@ pub(super) fn try_rename(settings: &Settings, staging: &Path) -> Result<()> {
         fs::remove_scratch(&to)?;
         renamed
     };
-    try_one(staging, &settings.data_dir)?;
-    match &settings.wal_dir {
-        Some(wal) => try_one(staging, fs::parent(wal)).map_err(|e: Error| {
-            e.hint("etcd.wal_dir lies on another file system than etcd.data_dir, so a restored WAL cannot be renamed into place; put both on one file system")
-        }),
-        None => Ok(()),
-    }
+    // A separate WAL dir is staged on its own file system, so only this rename can be impossible.
+    try_one(staging, &settings.data_dir)
 }

@@ -54,7 +54,12 @@ pub(super) fn restore_successful(plan: &Plan, snapshot: &PlannedSnapshot) {
 }
 
 pub(super) fn restore_skipped(plan: &Plan) {
-    event!(RestoreSkipped, generation = plan.generation.0, "there is no state to restore: formed generation {}", plan.generation);
+    event!(
+        RestoreSkipped,
+        generation = plan.generation.0,
+        "there is no state to restore: formed generation {}",
+        plan.generation
+    );
 }
 
 pub(super) fn restore_error(verdict: &Verdict, e: &Error) {

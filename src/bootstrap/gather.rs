@@ -12,7 +12,8 @@ use crate::catalog::presence;
 use crate::catalog::records::ReadError;
 use crate::catalog::snapshots::{Entry, Snapshots};
 use crate::core::facts::{
-    Attempts, Cause, CauseCode, Facts, Life, Live, LiveCluster, LocalVoter, Memory, Observed, SilentEndpoint, StoreFacts,
+    Attempts, Cause, CauseCode, Facts, Life, Live, LiveCluster, LocalVoter, Memory, Observed, SilentEndpoint,
+    StoreFacts,
 };
 use crate::core::model::{Generation, NodeName};
 use crate::core::select::SnapshotFact;

@@ -32,7 +32,8 @@ pub(super) fn write(state_dir: &Path, at: Timestamp, facts: &Facts, policy: &Pol
         .or_fail(Kind::Internal, || "cannot write down facts and verdict")?;
     fs::write_atomic(&dir.join(format!("{}.json", at.strftime("%Y-%m-%dT%H-%M-%SZ"))), &text, 0o600)?;
     let entries = std::fs::read_dir(&dir).or_fail(Kind::Io, || format!("cannot read directory {}", dir.display()))?;
-    let mut files: Vec<_> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "json")).collect();
+    let mut files: Vec<_> =
+        entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "json")).collect();
     files.sort();
     let surplus = files.len().saturating_sub(KEPT);
     for old in files.into_iter().take(surplus) {

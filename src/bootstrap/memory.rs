@@ -58,7 +58,8 @@ impl MemoryFile {
         if new == old {
             return Ok(());
         }
-        let text = serde_json::to_vec_pretty(&new).or_fail(Kind::Internal, || "cannot write down this host's memory")?;
+        let text =
+            serde_json::to_vec_pretty(&new).or_fail(Kind::Internal, || "cannot write down this host's memory")?;
         fs::create_dir_all(fs::parent(&self.path), 0o700)?;
         fs::write_atomic(&self.path, &text, 0o600)
     }

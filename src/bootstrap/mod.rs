@@ -11,6 +11,7 @@ mod events;
 mod gather;
 mod history;
 mod memory;
+pub mod quarantine;
 mod request;
 mod run;
 mod staging;

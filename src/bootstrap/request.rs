@@ -44,10 +44,16 @@ impl RequestFile {
     pub fn observe(&self) -> Observed<Option<Request>> {
         let path = self.path.display();
         let unknown = |code, text: String| {
-            Observed::Unknown(Cause { code, text, hint: Some("lifeboat restore-once --cancel takes the request back".into()) })
+            Observed::Unknown(Cause {
+                code,
+                text,
+                hint: Some("lifeboat restore-once --cancel takes the request back".into()),
+            })
         };
         match std::fs::metadata(&self.path) {
-            Ok(m) if m.len() > MOST_BYTES => return unknown(CauseCode::BadRecord, format!("{path} is too long for a request")),
+            Ok(m) if m.len() > MOST_BYTES => {
+                return unknown(CauseCode::BadRecord, format!("{path} is too long for a request"));
+            }
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Observed::Known(None),
             Err(e) => return unknown(CauseCode::LocalIo, format!("{path} cannot be read: {e}")),
@@ -57,9 +63,11 @@ impl RequestFile {
             Err(e) => return unknown(CauseCode::LocalIo, format!("{path} cannot be read: {e}")),
         };
         match toml::from_str::<Content>(&text) {
-            Ok(c) if !c.id.is_empty() => {
-                Observed::Known(Some(Request { id: c.id, snapshot: c.snapshot, found_in: self.path.display().to_string() }))
-            }
+            Ok(c) if !c.id.is_empty() => Observed::Known(Some(Request {
+                id: c.id,
+                snapshot: c.snapshot,
+                found_in: self.path.display().to_string(),
+            })),
             Ok(_) => unknown(CauseCode::BadRecord, format!("{path} holds a request without an id")),
             Err(e) => unknown(CauseCode::BadRecord, format!("{path} holds no request: {}", e.message())),
         }
@@ -116,7 +124,9 @@ mod tests {
     fn what_is_no_request_is_never_no_request() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("restore-once");
-        for text in ["", "latest", "snapshot = \"a\"", "id = \"\"\nsnapshot = \"a\"", "id = \"1\"\nsnapshot = \"a\"\nx = 1"] {
+        for text in
+            ["", "latest", "snapshot = \"a\"", "id = \"\"\nsnapshot = \"a\"", "id = \"1\"\nsnapshot = \"a\"\nx = 1"]
+        {
             std::fs::write(&path, text).unwrap();
             assert!(matches!(RequestFile::new(&path).observe(), Observed::Unknown(_)), "{text:?}");
         }

@@ -151,7 +151,8 @@ impl Bootstrap {
                         continue;
                     }
                     events::restore_error(&verdict, &e);
-                    verdict.because = format!("{} [the step failed and is tried again: {}]", verdict.because, e.one_line());
+                    verdict.because =
+                        format!("{} [the step failed and is tried again: {}]", verdict.because, e.one_line());
                     verdict.hint = e.hint_text().map(str::to_owned).or(verdict.hint);
                     self.tell_once(&mut said, &verdict, elapsed());
                 }

@@ -91,11 +91,20 @@ pub(super) fn observe(data_dir: &Path) -> Observed<Option<Staging>> {
     look().map_or_else(|e| Observed::unknown(CauseCode::LocalIo, e.one_line()), Observed::Known)
 }
 
-/// Removes every staging directory but that of `keep`.
-pub(super) fn clean(data_dir: &Path, keep: Option<Generation>) -> Result<()> {
-    for (generation, path) in all(data_dir)? {
-        if Some(generation) != keep {
-            fs::remove_scratch(&path)?;
+/// Removes every staging directory, those of a separate WAL dir too.
+pub(super) fn clean(settings: &super::Settings) -> Result<()> {
+    for (_, path) in all(&settings.data_dir)? {
+        fs::remove_scratch(&path)?;
+    }
+    let Some(wal) = &settings.wal_dir else { return Ok(()) };
+    for dir in [wal.as_path(), fs::parent(wal)] {
+        let Ok(entries) = std::fs::read_dir(dir) else { continue };
+        for entry in entries {
+            let entry = entry.or_fail(Kind::Io, || format!("cannot read directory {}", dir.display()))?;
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|n| n.starts_with(PREFIX) && n.ends_with("-wal")) {
+                fs::remove_scratch(&entry.path())?;
+            }
         }
     }
     Ok(())

@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Snapshots of etcd that can be restored, and a gate that restores them before etcd may start.
 #[derive(Debug, Parser)]
 #[command(name = "lifeboat", version, propagate_version = true, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed (a retry is sensible), 2 wrong command line, 3 refused: a person must choose, \
-4 undecided at the --deadline, 5 a snapshot failed verification, 78 configuration.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed (a retry is sensible), 2 wrong command line, 3 refused: a person must choose, \
+4 undecided at the --deadline, 5 a snapshot failed verification, 78 configuration."
+)]
 pub struct Cli {
     /// Configuration file; conf.d/*.toml beside it and LIFEBOAT_* variables are read too
     #[arg(long, global = true, value_name = "FILE", env = "LIFEBOAT_CONFIG", value_hint = clap::ValueHint::FilePath)]

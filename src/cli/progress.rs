@@ -25,7 +25,9 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(what: &str, clock: Arc<dyn Clock>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}");
+            let style = ProgressStyle::with_template(
+                "{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
+            );
             let bar = ProgressBar::no_length().with_message(what.to_owned());
             match style {
                 Ok(style) => bar.with_style(style),

@@ -22,7 +22,9 @@ impl Printer {
     /// Prints a report: JSON for programs, else what `people` makes of it.
     pub(super) fn report<T: Serialize>(&self, report: &T, people: impl FnOnce(&T) -> String) -> Result<()> {
         let mut text = match self.output {
-            Output::Json => serde_json::to_string_pretty(report).or_fail(Kind::Internal, || "cannot print the report")?,
+            Output::Json => {
+                serde_json::to_string_pretty(report).or_fail(Kind::Internal, || "cannot print the report")?
+            }
             Output::Table => people(report),
         };
         if !text.ends_with('\n') {

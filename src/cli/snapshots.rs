@@ -41,8 +41,10 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
     let report = if args.no_ship {
         commands::save_only(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request).await?
     } else {
-        commands::save(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request, &move |_, done| told.at(done, 0))
-            .await?
+        commands::save(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request, &move |_, done| {
+            told.at(done, 0)
+        })
+        .await?
     };
     progress.end();
     printer.report(&report, saved)?;
@@ -51,9 +53,14 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
         Some(e) => {
             let hint = e.hint_text().map(str::to_owned);
             let name = &report.manifest.name;
-            let wrapped = Error::new(e.kind(), format!("snapshot {name} is whole in the spool, and the store has not got it yet"))
-                .caused_by(e);
-            Err(wrapped.hint(hint.unwrap_or_else(|| "the agent ships it as soon as the store answers; or type: lifeboat save again".into())))
+            let wrapped = Error::new(
+                e.kind(),
+                format!("snapshot {name} is whole in the spool, and the store has not got it yet"),
+            )
+            .caused_by(e);
+            Err(wrapped.hint(hint.unwrap_or_else(|| {
+                "the agent ships it as soon as the store answers; or type: lifeboat save again".into()
+            })))
         }
         None => Ok(ExitCode::SUCCESS),
     }
@@ -95,7 +102,10 @@ fn listing(report: &LsReport, now: crate::core::model::Timestamp, location: &str
         )
     };
     if report.uncommitted > 0 {
-        text.push_str(&format!("{} upload(s) without a manifest: in progress, or broken off; not counted\n", report.uncommitted));
+        text.push_str(&format!(
+            "{} upload(s) without a manifest: in progress, or broken off; not counted\n",
+            report.uncommitted
+        ));
     }
     if report.foreign > 0 {
         text.push_str(&format!("{} object(s) that are not ours; left alone\n", report.foreign));
@@ -155,7 +165,8 @@ pub(super) async fn verify(wire: &Wire, args: &VerifyArgs, printer: &Printer) ->
     let snapshots = wire.snapshots()?;
     let settings = wire.settings();
     let report =
-        commands::verify(&snapshots, &args.name, &settings.node.state_dir, &settings.node.name, wire.clock.as_ref()).await?;
+        commands::verify(&snapshots, &args.name, &settings.node.state_dir, &settings.node.name, wire.clock.as_ref())
+            .await?;
     printer.report(&report, verified)?;
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(Kind::Verification.exit_code()) })
 }
@@ -164,11 +175,21 @@ fn verified(r: &VerifyReport) -> String {
     let none = || "-".to_owned();
     let mut rows = vec![
         ("snapshot", r.name.to_string()),
-        ("result", if r.ok { "ok: digests, structure and content are what the manifest says".into() } else { "DAMAGED".into() }),
+        (
+            "result",
+            if r.ok {
+                "ok: digests, structure and content are what the manifest says".into()
+            } else {
+                "DAMAGED".into()
+            },
+        ),
         ("revision", r.revision.map_or_else(none, |v| v.to_string())),
         ("keys", r.keys.map_or_else(none, |v| v.to_string())),
         ("size", format!("{} ({} stored)", render::bytes(r.raw_size), render::bytes(r.stored_size))),
-        ("hashkv", r.hash_kv.map_or_else(|| "not recorded".into(), |h| format!("{} at revision {}", h.hash, h.revision))),
+        (
+            "hashkv",
+            r.hash_kv.map_or_else(|| "not recorded".into(), |h| format!("{} at revision {}", h.hash, h.revision)),
+        ),
     ];
     if let Some(problem) = &r.problem {
         rows.push(("problem", problem.clone()));

@@ -1,6 +1,6 @@
 //! The only place that names backends: from settings to the ports that commands use.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bootstrap::{self, Endpoint, MemoryFile, RequestFile};
@@ -25,6 +25,8 @@ pub struct Wire {
     pub loaded: Loaded,
     /// The machine's clocks.
     pub clock: Arc<dyn Clock>,
+    /// The file that was named, for loading it again.
+    pub path: Option<PathBuf>,
 }
 
 /// A younger heartbeat means that a cluster of this store is alive.
@@ -37,7 +39,7 @@ impl Wire {
     /// Kind `Config`.
     pub fn new(path: Option<&Path>) -> Result<Self> {
         let loaded = config::load(path, std::env::vars_os().filter_map(utf8))?;
-        Ok(Wire { loaded, clock: Arc::new(SystemClock::new()) })
+        Ok(Wire { loaded, clock: Arc::new(SystemClock::new()), path: path.map(Path::to_path_buf) })
     }
 
     /// What is in force.
@@ -174,8 +176,11 @@ impl Wire {
             .map(|m| Voter { name: m.name.clone(), peer_urls: m.peer_urls.iter().map(text).collect() })
             .collect();
         if !members.iter().any(|m| m.name == s.node.name) {
-            return Err(Error::new(Kind::Config, format!("node.name is {}, which is not among cluster.members", s.node.name))
-                .hint("set node.name to this host's name in cluster.members"));
+            return Err(Error::new(
+                Kind::Config,
+                format!("node.name is {}, which is not among cluster.members", s.node.name),
+            )
+            .hint("set node.name to this host's name in cluster.members"));
         }
         let policy = Policy {
             node: s.node.name.clone(),

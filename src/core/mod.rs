@@ -13,3 +13,4 @@ pub mod record;
 pub mod schedule;
 pub mod seed;
 pub mod select;
+pub mod steps;

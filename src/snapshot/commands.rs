@@ -47,16 +47,7 @@ pub async fn save(
     request: &SaveRequest,
     progress: Progress<'_>,
 ) -> Result<SaveReport> {
-    let saved = save::save(etcd, snapshots.records(), clock, spool, request).await?;
-    let mut report = SaveReport {
-        shipped: false,
-        payload: saved.payload,
-        not_shipped: None,
-        warnings: saved.warnings,
-        seconds: saved.took.as_secs_f64(),
-        ship_error: None,
-        manifest: saved.manifest,
-    };
+    let mut report = save_only(etcd, snapshots, clock, spool, request).await?;
     match ship::ship_all(snapshots, spool, progress).await {
         Ok(pass) => {
             report.warnings.extend(pass.problems);
@@ -81,6 +72,29 @@ pub async fn save(
         report.not_shipped = Some(why);
     }
     Ok(report)
+}
+
+/// Takes a snapshot and leaves it in the spool; the agent, or the next `save`, ships it.
+///
+/// # Errors
+/// When there is no snapshot.
+pub async fn save_only(
+    etcd: &dyn Etcd,
+    snapshots: &Snapshots,
+    clock: &dyn Clock,
+    spool: &Spool,
+    request: &SaveRequest,
+) -> Result<SaveReport> {
+    let saved = save::save(etcd, snapshots.records(), clock, spool, request).await?;
+    Ok(SaveReport {
+        shipped: false,
+        payload: saved.payload,
+        not_shipped: None,
+        warnings: saved.warnings,
+        seconds: saved.took.as_secs_f64(),
+        ship_error: None,
+        manifest: saved.manifest,
+    })
 }
 
 /// Where a snapshot is.

@@ -5,6 +5,7 @@
 
 pub mod commands;
 pub mod fetch;
+pub mod life;
 mod payload;
 pub mod save;
 pub mod ship;
@@ -13,7 +14,9 @@ pub mod spool;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod trailer;
 pub mod verify;
+pub mod watched;
 
 /// Every named step at which a test may kill, stop or fail the process on its way from etcd's stream to the store.
 pub const FAILPOINTS: &[&str] = &[

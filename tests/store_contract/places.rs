@@ -32,8 +32,12 @@ impl Place for Directory {
         Arc::new(store.with_page_size(page as usize))
     }
 
-    fn missing(&self) -> Option<Arc<dyn ObjectStore>> {
-        Some(Arc::new(DirStore::open(self.0.path().join("not/there"), Arc::new(SystemClock::new())).expect("open")))
+    fn missing(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(DirStore::open(self.0.path().join("not/there"), Arc::new(SystemClock::new())).expect("open"))
+    }
+
+    fn refuses_writes_to_missing(&self) -> bool {
+        true
     }
 
     fn leftovers(&self) -> BoxFuture<'_, Vec<String>> {
@@ -56,8 +60,7 @@ pub struct S3 {
     pub access_key: String,
     pub secret_key: String,
     pub ca_file: Option<PathBuf>,
-    /// Whether the server says NoSuchBucket to everything.
-    pub knows_buckets: bool,
+    pub refuses_writes_to_missing: bool,
 }
 
 impl S3 {
@@ -89,13 +92,6 @@ impl S3 {
         Arc::new(S3Store::connect(options, Arc::new(SystemClock::new())).expect("connect"))
     }
 
-    /// Makes the bucket.
-    pub async fn create_bucket(&self) {
-        let url = self.bucket().presign_put("/", 60, None, None).await.expect("a signed URL");
-        let answer = reqwest::Client::new().put(url).send().await.expect("create the bucket");
-        assert!(answer.status().is_success(), "create the bucket: {}", answer.text().await.unwrap_or_default());
-    }
-
     fn bucket(&self) -> Box<s3::Bucket> {
         let region = s3::Region::Custom { region: "us-east-1".to_owned(), endpoint: self.endpoint.clone() };
         let (access, secret) = (Some(self.access_key.as_str()), Some(self.secret_key.as_str()));
@@ -121,10 +117,14 @@ impl Place for S3 {
         self.connect(options)
     }
 
-    fn missing(&self) -> Option<Arc<dyn ObjectStore>> {
+    fn missing(&self) -> Arc<dyn ObjectStore> {
         let mut options = self.options("f");
         options.bucket = "not-there".to_owned();
-        self.knows_buckets.then(|| self.connect(options))
+        self.connect(options)
+    }
+
+    fn refuses_writes_to_missing(&self) -> bool {
+        self.refuses_writes_to_missing
     }
 
     fn leftovers(&self) -> BoxFuture<'_, Vec<String>> {
@@ -147,7 +147,7 @@ impl InProcess {
             access_key: server.access_key.clone(),
             secret_key: server.secret_key.clone(),
             ca_file: None,
-            knows_buckets: true,
+            refuses_writes_to_missing: true,
         };
         InProcess { server, s3 }
     }
@@ -158,8 +158,12 @@ impl Place for InProcess {
         self.s3.store(folder, page)
     }
 
-    fn missing(&self) -> Option<Arc<dyn ObjectStore>> {
+    fn missing(&self) -> Arc<dyn ObjectStore> {
         self.s3.missing()
+    }
+
+    fn refuses_writes_to_missing(&self) -> bool {
+        true
     }
 
     fn leftovers(&self) -> BoxFuture<'_, Vec<String>> {

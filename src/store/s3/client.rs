@@ -5,6 +5,7 @@
 //! signatures out of every text.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use sha2::Digest;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::error::{Error, Kind, Result, ResultExt};
+use crate::error::{Error, Kind, Result};
 use crate::ports::{Clock, StoreError, StoreErrorKind};
 
 use super::address::Address;
@@ -96,6 +97,21 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
+const CA_HINT: &str = "it must be readable for the user that runs lifeboat and hold the CA's certificate in PEM form, with the line \
+    -----BEGIN CERTIFICATE-----; to look at it: openssl x509 -noout -subject -in FILE";
+
+fn ca_certificates(path: &Path) -> Result<Vec<reqwest::Certificate>> {
+    let wrong =
+        |why: &str| Error::new(Kind::Config, format!("store.s3.ca_file {}: {why}", path.display())).hint(CA_HINT);
+    let pem = fs::read(path).map_err(|e| wrong("it cannot be read").caused_by(e))?;
+    let certificates =
+        reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| wrong("it is no PEM file").caused_by(e))?;
+    if certificates.is_empty() {
+        return Err(wrong("it has no certificate in it"));
+    }
+    Ok(certificates)
+}
+
 impl Client {
     pub(super) fn new(options: S3Options, clock: Arc<dyn Clock>) -> Result<Self> {
         let address = Address::new(&options)?;
@@ -111,23 +127,16 @@ impl Client {
             // What the system trusts, not a list that came with the program.
             .tls_built_in_webpki_certs(false);
         if let Some(path) = &options.ca_file {
-            let field = || format!("store.s3.ca_file {}", path.display());
-            let pem = fs::read(path).or_fail(Kind::Config, || format!("{}: cannot be read", field()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-                .or_fail(Kind::Config, || format!("{}: is no PEM file", field()))?;
-            if certificates.is_empty() {
-                return Err(Error::new(Kind::Config, format!("{}: has no certificate in it", field()))
-                    .hint("it must hold the CA's certificate, with the line -----BEGIN CERTIFICATE-----"));
-            }
-            for certificate in certificates {
+            for certificate in ca_certificates(path)? {
                 builder = builder.add_root_certificate(certificate);
             }
         }
-        let http = builder.build().map_err(reqwest::Error::without_url).or_fail(Kind::Config, || {
-            format!(
-                "cannot prepare TLS for {}; look at store.s3.ca_file and the CA certificates of this host",
-                address.endpoint()
-            )
+        let http = builder.build().map_err(|e| {
+            let what = match &options.ca_file {
+                Some(path) => format!("store.s3.ca_file {}: a certificate in it is not valid", path.display()),
+                None => format!("cannot prepare TLS for {} with the CA certificates of this host", address.endpoint()),
+            };
+            Error::new(Kind::Config, what).caused_by(e.without_url()).hint(CA_HINT)
         })?;
         let credentials = Credentials::new(options.credentials, clock.clone(), limits.credentials);
         Ok(Client { http, address, credentials, clock, limits, aborts: Mutex::default() })
@@ -191,7 +200,11 @@ impl Client {
         }
         let sha256 = request.body_sha256.as_deref().unwrap_or(EMPTY);
         sign::sign(&request.method, &url, &mut headers, sha256, &keys, &self.address.region, self.clock.now())
-            .map_err(wrong)?;
+            .map_err(|why| {
+                let mut failure = wrong(why);
+                failure.error.hint = Some("correct store.s3.access_key, store.s3.secret_key or store.s3.session_token, or the file that holds it".to_owned());
+                failure
+            })?;
         if matches!(request.method, Method::PUT | Method::POST) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
         }

@@ -166,17 +166,23 @@ fn judge(client: &Client, refusal: &Refusal<'_>, known: bool, code: &str, docume
         ("RequestTimeout", _) | (_, 408) => {
             Meaning { kind: Kind::Unavailable, again: Again::Later, maybe_done: true, hint: None }
         }
-        ("SlowDown" | "TooManyRequests" | "RequestLimitExceeded", _) | (_, 429) => {
-            Meaning { kind: Kind::Unavailable, again: Again::Later, maybe_done: false, hint: None }
-        }
+        ("SlowDown" | "TooManyRequests" | "RequestLimitExceeded", _) | (_, 429) => Meaning {
+            kind: Kind::Unavailable,
+            again: Again::Later,
+            maybe_done: false,
+            hint: Some(format!("{endpoint} has too much to do; try again later, or raise its limits")),
+        },
         ("NotImplemented", _) | (_, 501) => {
             no(Kind::Rejected, format!("{endpoint} lacks a part of S3 that lifeboat needs: lifeboat doctor tells which"))
         }
         (_, 412) => Meaning { kind: Kind::AlreadyExists, again: Again::No, maybe_done: false, hint: None },
         (_, 409) => Meaning { kind: Kind::Unavailable, again: Again::Later, maybe_done: true, hint: None },
-        ("InternalError" | "ServiceUnavailable", _) | (_, 500..=599) => {
-            Meaning { kind: Kind::Unavailable, again: Again::Later, maybe_done: true, hint: None }
-        }
+        ("InternalError" | "ServiceUnavailable", _) | (_, 500..=599) => Meaning {
+            kind: Kind::Unavailable,
+            again: Again::Later,
+            maybe_done: true,
+            hint: Some(format!("the trouble is in the store, or in a proxy before it: look at the state of {endpoint}")),
+        },
         (_, 401 | 403) => no(
             Kind::Denied,
             format!(

@@ -9,7 +9,7 @@ use crate::core::model::Sha256;
 use crate::ports::{Fetched, ObjectMeta, Page, StoreError, StoreErrorKind, StoreResult};
 
 use super::client::{Client, Request};
-use super::failure::Failure;
+use super::failure::{Again, Failure};
 use super::retry::Tries;
 use super::{META_SHA256, time, xml};
 
@@ -94,8 +94,8 @@ pub(super) async fn head(client: &Client, full_key: &str) -> StoreResult<Head> {
             Err(failure) => failure,
         };
         // The answer to a HEAD has no body, so it cannot say why: a GET of one byte can.
-        let failure =
-            if (300..500).contains(&failure.status) { why(client, full_key).await.unwrap_or(failure) } else { failure };
+        let dumb = (300..500).contains(&failure.status) && failure.again == Again::No;
+        let failure = if dumb { why(client, full_key).await.unwrap_or(failure) } else { failure };
         tries.wait(failure).await.map_err(|f| f.error)?;
     }
 }

@@ -43,7 +43,8 @@ fn chain(e: &reqwest::Error) -> String {
 fn explain(client: &Client, chain: &str, timeout: bool) -> (String, Option<String>, Again) {
     let endpoint = client.address.endpoint();
     let has = |words: &[&str]| words.iter().any(|w| chain.contains(w));
-    if has(&["unknownissuer", "self-signed", "selfsigned", "caused as endentity", "causedasendentity"]) {
+    if has(&["unknownissuer", "badsignature", "self-signed", "selfsigned", "caused as endentity", "causedasendentity"])
+    {
         return (
             format!("the certificate of {endpoint} is signed by a CA that this host does not trust"),
             Some("set store.s3.ca_file to the PEM file of that CA, or install it system-wide (and the package ca-certificates)".to_owned()),
@@ -71,7 +72,17 @@ fn explain(client: &Client, chain: &str, timeout: bool) -> (String, Option<Strin
             Again::No,
         );
     }
-    if has(&["invalid peer certificate", "received fatal alert", "tls"]) {
+    if has(&["invalid peer certificate"]) {
+        return (
+            format!("the certificate of {endpoint} is refused"),
+            Some(format!(
+                "renew or correct the store's certificate; to see it: openssl s_client -showcerts -connect {}",
+                bare(endpoint)
+            )),
+            Again::No,
+        );
+    }
+    if has(&["received fatal alert", "tls"]) {
         return (
             format!("TLS with {endpoint} failed"),
             Some(format!("try: openssl s_client -connect {}", bare(endpoint))),

@@ -63,6 +63,7 @@ pub(super) async fn put(
             Ok(answer) => return Ok(written(client, full_key, &answer, size)),
             Err(failure) => failure,
         };
+        unclear |= failure.maybe_done;
         if mode == PutMode::CreateOnly && matches!(failure.status, 412 | 409) {
             if failure.status == 412 && !unclear {
                 return Err(taken(client, full_key));
@@ -74,7 +75,6 @@ pub(super) async fn put(
                 Err(e) => return Err(cannot_settle(failure, &e)),
             }
         }
-        unclear |= failure.maybe_done;
         let Err(failure) = tries.wait(failure).await else { continue };
         if !unclear {
             return Err(failure.error);

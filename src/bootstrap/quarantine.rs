@@ -1,0 +1,42 @@
+//! Moving a member aside by a person's command.
+
+use std::path::PathBuf;
+
+use super::{Settings, data_dir};
+use crate::core::facts::{DataDir, Observed};
+use crate::core::model::Timestamp;
+use crate::error::{Error, Kind, Result, ResultExt};
+
+/// Moves `member/` aside, unless an etcd runs on it. `None`: there is none.
+///
+/// # Errors
+/// When an etcd runs on the data, or a rename fails.
+pub async fn add(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>> {
+    if let Observed::Known(DataDir::InUse) = data_dir::observe(settings).await {
+        return Err(Error::new(Kind::Refused, format!("an etcd runs on {}", settings.data_dir.display()))
+            .hint("stop etcd first"));
+    }
+    data_dir::quarantine(settings, now)
+}
+
+/// What was moved aside, oldest first.
+///
+/// # Errors
+/// When the data dir cannot be read.
+pub fn list(settings: &Settings) -> Result<Vec<PathBuf>> {
+    let dir = &settings.data_dir;
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).or_fail(Kind::Io, || format!("cannot read directory {}", dir.display())),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.or_fail(Kind::Io, || format!("cannot read directory {}", dir.display()))?;
+        if entry.file_name().to_string_lossy().starts_with("member.quarantine-") {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}

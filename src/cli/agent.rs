@@ -1,0 +1,44 @@
+//! `lifeboat agent`: the daemon, wired from the configuration.
+
+use std::process::ExitCode;
+
+use super::wire::Wire;
+use crate::agent::scheduler::Planned;
+use crate::agent::{self, Job, Parts};
+use crate::core::schedule;
+use crate::error::Result;
+use crate::sys::notify::Notify;
+use crate::telemetry;
+
+pub(super) async fn run(wire: &Wire) -> Result<ExitCode> {
+    let log = wire.settings().log;
+    telemetry::init(log.level.into(), log.format.into())?;
+    agent::run(parts(wire)?, || Wire::new(wire.path.as_deref()).and_then(|new| parts(&new)), Notify::new()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parts(wire: &Wire) -> Result<Parts> {
+    let settings = wire.settings();
+    let node = settings.node.name.clone();
+    let jobs = settings
+        .schedules
+        .iter()
+        .map(|s| Job {
+            planned: Planned {
+                name: s.name.clone(),
+                schedule: s.schedule.clone(),
+                jitter: schedule::jitter(node.as_str(), &s.name, s.jitter),
+            },
+            compression: s.compression,
+        })
+        .collect();
+    Ok(Parts {
+        node,
+        state_dir: settings.node.state_dir.clone(),
+        jobs,
+        etcd: wire.etcd()?,
+        snapshots: wire.snapshots()?,
+        spool: wire.spool()?,
+        clock: wire.clock.clone(),
+    })
+}
