@@ -96,7 +96,7 @@ async fn open(config: Option<&Path>, args: &RestoreArgs, data_dir: &Path) -> Res
             compact_revision: h.compact_revision,
         }),
     };
-    let reader = fetch::open_stored(&snapshots, &manifest).await?;
+    let reader = fetch::open_raw(&snapshots, &manifest).await?;
     Ok((Box::new(reader), expected, manifest.name.to_string()))
 }
 

@@ -11,7 +11,7 @@ use crate::core::decide::{ManagedBy, Policy};
 use crate::core::plan::Voter;
 use crate::crypto::{Keyring, Token};
 use crate::error::{Error, Kind, Result, ResultExt};
-use crate::etcd::{EtcdEndpoint, EtcdOptions};
+use crate::etcd::{EndpointOptions, EtcdEndpoint};
 use crate::ports::{Clock, Etcd, ObjectStore};
 use crate::snapshot::spool::{DEFAULT_KEEP, DEFAULT_RESERVE, Spool};
 use crate::store::dir::DirStore;
@@ -103,14 +103,12 @@ impl Wire {
             Some(login) => Some((login.username.clone(), login.password.read()?)),
             None => None,
         };
-        let certificate = etcd.client_certificate.as_ref();
-        Ok(EtcdEndpoint::new(EtcdOptions {
-            endpoint: url.as_str().trim_end_matches('/').to_owned(),
+        Ok(EtcdEndpoint::new(EndpointOptions {
+            url: url.as_str().trim_end_matches('/').to_owned(),
             ca_file: etcd.ca_file.clone(),
-            cert_file: certificate.map(|c| c.cert_file.clone()),
-            key_file: certificate.map(|c| c.key_file.clone()),
-            user: login,
-            limits: crate::etcd::Limits::default(),
+            cert_and_key: etcd.client_certificate.as_ref().map(|c| (c.cert_file.clone(), c.key_file.clone())),
+            login,
+            ..EndpointOptions::default()
         }))
     }
 

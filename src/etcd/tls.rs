@@ -25,26 +25,10 @@ pub(super) fn options(o: &EndpointOptions) -> EtcdResult<Option<TlsOptions>> {
     };
     let ca = pem("etcd.ca_file", ca_file, "CERTIFICATE-----")?;
     let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
-<<<<<<< HEAD
-    match (&o.cert_file, &o.key_file) {
-        (None, None) => {}
-        (Some(cert), Some(key)) => {
-            let cert = pem("etcd.cert_file", cert, "CERTIFICATE-----")?;
-            let key = pem("etcd.key_file", key, "PRIVATE KEY-----")?;
-            tls = tls.identity(Identity::from_pem(cert, key));
-        }
-        (Some(_), None) => {
-            return Err(refuse("etcd.cert_file is set without etcd.key_file".into(), "set both or none"));
-        }
-        (None, Some(_)) => {
-            return Err(refuse("etcd.key_file is set without etcd.cert_file".into(), "set both or none"));
-        }
-=======
     if let Some((cert, key)) = &o.cert_and_key {
         let cert = pem("etcd.cert_file", cert, "CERTIFICATE-----")?;
         let key = pem("etcd.key_file", key, "PRIVATE KEY-----")?;
         tls = tls.identity(Identity::from_pem(cert, key));
->>>>>>> pipeline
     }
     Ok(Some(tls))
 }

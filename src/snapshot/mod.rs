@@ -14,7 +14,6 @@ pub mod spool;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod trailer;
 pub mod verify;
 pub mod watched;
 
