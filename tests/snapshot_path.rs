@@ -260,7 +260,7 @@ fn auth_failures_say_which_setting_to_change_and_hold_no_password() {
         match runtime.block_on(unprivileged.linearizable_read()) {
             Ok(revision) => assert!(revision >= Revision(1), "{version}"),
             Err(e) => {
-                assert_eq!((e.kind, *version), (EtcdErrorKind::Denied, ETCD_LATEST), "{e}");
+                assert_eq!((e.kind, version), (EtcdErrorKind::Denied, ETCD_LATEST), "{e}");
                 assert!(e.hint.is_some_and(|h| h.contains("root")));
             }
         }
