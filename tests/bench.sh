@@ -79,7 +79,7 @@ for size in $sizes; do
         measure "etcdctl-snapshot-save" env ETCDCTL_API=3 "$etcd/etcdctl" --endpoints="$client" snapshot save "$dir/ctl.db"
         measure "lifeboat-save" env -i PATH="$PATH" HOME="$dir" "$lifeboat" save --name "size$size-round$round" --config "$conf"
         measure "etcdutl-snapshot-restore" "$etcd/etcdutl" snapshot restore "$dir/ctl.db" --data-dir "$dir/restored-ctl"
-        name=$(lb ls -o json | grep -o "\"size$size-round$round[^\"]*\"" | tr -d '"' | sort -u | tail -n 1)
+        name=$(lb ls -o json | grep -o "\"size$size-round$round[^\"]*\"" | tr -d '"' | sort -u | tail -n 1) || true
         [ -n "$name" ] || { echo "bench: lifeboat ls does not show size$size-round$round" >&2; exit 1; }
         measure "lifeboat-restore" env -i PATH="$PATH" HOME="$dir" "$lifeboat" restore "${name%%.*}" --data-dir "$dir/restored-lifeboat" \
             --name cp1 --initial-cluster "cp1=$peer" --initial-advertise-peer-urls "$peer" --config "$conf"

@@ -12,8 +12,8 @@ use std::path::Path;
 use crate::error::{Error, Kind, Result, ResultExt};
 
 use super::page::{
-    BUCKET_LEN, BranchItem, ELEMENT_LEN, HEADER_LEN, LeafItem, Meta, NO_FREELIST, PageId, encode_branch,
-    encode_leaf, encoded_len,
+    BUCKET_LEN, BranchItem, ELEMENT_LEN, HEADER_LEN, LeafItem, Meta, NO_FREELIST, PageId, encode_branch, encode_leaf,
+    encoded_len,
 };
 use super::reader::{Bucket, Image, MAX_RUN};
 
@@ -238,11 +238,8 @@ impl Writer<'_> {
         let mut level = self.leaves(old.into_iter().chain(new).collect())?;
         while let Some(branch) = edge.pop() {
             let kept = branch.count().saturating_sub(1);
-            let mut children: Vec<Child> = branch
-                .branch_items()
-                .take(kept)
-                .map(|b| Child { first_key: b.key.to_vec(), page: b.child })
-                .collect();
+            let mut children: Vec<Child> =
+                branch.branch_items().take(kept).map(|b| Child { first_key: b.key.to_vec(), page: b.child }).collect();
             children.append(&mut level);
             level = self.branches(&children)?;
         }

@@ -12,7 +12,6 @@ pub mod page;
 pub mod reader;
 pub mod stream_index;
 
-
 /// Bytes that cannot be what they should be. `text` names the page and what is wrong with it.
 fn damaged(text: impl Into<String>) -> Error {
     Error::new(Kind::Verification, text)

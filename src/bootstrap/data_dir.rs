@@ -11,6 +11,7 @@ use super::Settings;
 use super::build::blocking;
 use crate::core::facts::{Cause, CauseCode, DataDir, LocalMember, LocalVoter, Observed};
 use crate::core::model::Timestamp;
+use crate::datadir::buckets::StoredMember;
 use crate::datadir::inspect_dir::{DirState, inspect_dir};
 use crate::error::{Kind, Result, ResultExt};
 use crate::sys::fs;
@@ -30,11 +31,7 @@ pub(super) async fn observe(settings: &Settings) -> Observed<DataDir> {
         Ok(DirState::Healthy(m)) => Observed::Known(DataDir::Healthy(LocalMember {
             cluster_id: m.cluster_id,
             member_id: m.member_id,
-            members: m
-                .members
-                .into_iter()
-                .map(|v| LocalVoter { id: v.id, name: v.name, peer_urls: v.peer_urls, is_learner: v.is_learner })
-                .collect(),
+            members: local(m.voters, false).chain(local(m.learners, true)).collect(),
             revision: Some(m.revision.0),
         })),
         Err(e) => Observed::Unknown(Cause {
@@ -43,6 +40,10 @@ pub(super) async fn observe(settings: &Settings) -> Observed<DataDir> {
             hint: e.hint_text().map(str::to_owned),
         }),
     }
+}
+
+fn local(members: Vec<StoredMember>, is_learner: bool) -> impl Iterator<Item = LocalVoter> {
+    members.into_iter().map(move |m| LocalVoter { id: m.id, name: m.name, peer_urls: m.peer_urls, is_learner })
 }
 
 /// Creates the data dir (0700) if it is not there, and the parents of a WAL dir.

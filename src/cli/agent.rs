@@ -2,17 +2,15 @@
 
 use std::process::ExitCode;
 
-use super::wire::Wire;
+use super::wire::{Wire, start_logging};
 use crate::agent::scheduler::Planned;
 use crate::agent::{self, Job, Parts};
 use crate::core::schedule;
 use crate::error::Result;
 use crate::sys::notify::Notify;
-use crate::telemetry;
 
 pub(super) async fn run(wire: &Wire) -> Result<ExitCode> {
-    let log = wire.settings().log;
-    telemetry::init(log.level.into(), log.format.into())?;
+    start_logging(wire)?;
     agent::run(parts(wire)?, || Wire::new(wire.path.as_deref()).and_then(|new| parts(&new)), Notify::new()).await?;
     Ok(ExitCode::SUCCESS)
 }

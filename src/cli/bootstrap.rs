@@ -9,13 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::args::BootstrapArgs;
 use super::progress::Progress;
 use super::render::{self, Printer};
-use super::wire::Wire;
+use super::wire::{Wire, start_logging};
 use crate::bootstrap::{Outcome, Report, RunOptions};
 use crate::core::decide::{Policy, Verdict, decide};
 use crate::core::facts::{DataDir, Facts, Observed};
 use crate::error::{Kind, Result, ResultExt};
 use crate::sys::notify::Notify;
-use crate::telemetry;
 
 /// What a history file holds, as far as a replay needs it.
 #[derive(Deserialize)]
@@ -44,8 +43,7 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
     let in_unit = runs_in_unit();
     let notify = Arc::new(Notify::new());
     if in_unit {
-        let log = wire.settings().log;
-        telemetry::init(log.level.into(), log.format.into())?;
+        start_logging(&wire)?;
     }
     let progress = Progress::new("building the data dir", wire.clock.clone());
     let (told, bar, status) = (progress.clone(), progress.clone(), notify.clone());

@@ -97,8 +97,12 @@ fn describe(state: &DirState) -> String {
         DirState::InUse => "in use: an etcd runs on it".into(),
         DirState::Damaged { what } => format!("DAMAGED: {what}"),
         DirState::Healthy(m) => {
-            let members: Vec<String> =
-                m.members.iter().map(|v| format!("{} {} {}", v.id, v.name, v.peer_urls.join(","))).collect();
+            let members: Vec<String> = m
+                .voters
+                .iter()
+                .chain(&m.learners)
+                .map(|v| format!("{} {} {}", v.id, v.name, v.peer_urls.join(",")))
+                .collect();
             format!(
                 "member {} of cluster {}, revision {}; members: {}",
                 m.member_id,

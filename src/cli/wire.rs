@@ -7,7 +7,7 @@ use crate::bootstrap::{self, Endpoint, MemoryFile, RequestFile};
 use crate::catalog::records::Records;
 use crate::catalog::snapshots::Snapshots;
 use crate::config::{self, Loaded, Settings, SnapshotChoice};
-use crate::core::decide::{ManagedBy, Policy};
+use crate::core::decide::Policy;
 use crate::core::plan::Voter;
 use crate::crypto::{Keyring, Token};
 use crate::error::{Error, Kind, Result, ResultExt};
@@ -17,6 +17,7 @@ use crate::snapshot::spool::{DEFAULT_KEEP, DEFAULT_RESERVE, Spool};
 use crate::store::dir::DirStore;
 use crate::store::s3::{CredentialSource, Limits, S3Options, S3Store};
 use crate::sys::clock::SystemClock;
+use crate::telemetry;
 use secrecy::ExposeSecret;
 
 /// The configuration and what is made from it.
@@ -183,12 +184,7 @@ impl Wire {
         let policy = Policy {
             node: s.node.name.clone(),
             members,
-            managed_by: match s.etcd.managed_by {
-                config::ManagedBy::Systemd => ManagedBy::Systemd,
-                config::ManagedBy::Kubeadm => ManagedBy::Kubeadm,
-                config::ManagedBy::K3s => ManagedBy::K3s,
-                config::ManagedBy::Rke2 => ManagedBy::Rke2,
-            },
+            managed_by: s.etcd.managed_by,
             data_dir: s.etcd.data_dir.display().to_string(),
             wal_dir: s.etcd.wal_dir.as_ref().map(|d| d.display().to_string()),
             autorestore: s.bootstrap.autorestore,
@@ -216,6 +212,28 @@ impl Wire {
             bump_revision: Some(s.bootstrap.bump_revision).filter(|n| *n > 0),
         })
     }
+}
+
+/// Starts logging as the configuration says.
+///
+/// # Errors
+/// When logging was started before.
+pub(super) fn start_logging(wire: &Wire) -> Result<()> {
+    use config::{LogFormat, LogLevel};
+    let log = wire.settings().log;
+    let level = match log.level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    let format = match log.format {
+        LogFormat::Auto => telemetry::Format::Auto,
+        LogFormat::Text => telemetry::Format::Text,
+        LogFormat::Json => telemetry::Format::Json,
+    };
+    telemetry::init(level, format)
 }
 
 fn utf8((key, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {

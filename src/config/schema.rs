@@ -140,7 +140,7 @@ impl Key {
         match self.shape {
             Shape::Period => parse_period(text).map(drop),
             Shape::Path if !Path::new(text).is_absolute() => Err(format!("{text:?} is not an absolute path")),
-            Shape::Url | Shape::Urls => parse_url(text).map(drop),
+            Shape::Url | Shape::Urls => parse_etcd_url(text).map(drop),
             Shape::ClusterName => ClusterName::new(text).map(drop).map_err(|e| e.to_string()),
             Shape::NodeName => NodeName::new(text).map(drop).map_err(|e| e.to_string()),
             Shape::Prefix => check_prefix(text),
@@ -174,15 +174,15 @@ pub(super) fn parse_period(text: &str) -> Result<Duration, String> {
     Ok(period)
 }
 
-/// An etcd URL: http or https, a host, nothing behind the port.
+/// A URL of http or https with a host and nothing behind the port.
 pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     // The other messages quote the text, and a password inside would be in it.
     if text.contains('@') {
         return Err("a user or password inside a URL is not supported".into());
     }
     let url = Url::parse(text)
-        .map_err(|e| format!("{text:?} is not a URL ({e}); an example is \"https://10.0.0.1:2379\""))?;
-    if !matches!(url.scheme(), "http" | "https") {
+        .map_err(|e| format!("{text:?} is not a URL ({e}); an example is \"https://10.0.0.1:2380\""))?;
+    if !text.starts_with("http://") && !text.starts_with("https://") {
         return Err(format!("{text:?} must start with http:// or https://"));
     }
     if url.host_str().is_none_or(str::is_empty) {
@@ -190,6 +190,20 @@ pub(super) fn parse_url(text: &str) -> Result<Url, String> {
     }
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(format!("{text:?} has something behind host and port"));
+    }
+    Ok(url)
+}
+
+/// A URL of a member. etcd's member ids are made of the very text of the peer URLs, so nothing may be lost by parsing:
+/// the port is spelled out, and the host is lower-case.
+pub(super) fn parse_etcd_url(text: &str) -> Result<Url, String> {
+    let url = parse_url(text)?;
+    let written = text.trim_end_matches('/');
+    if url.as_str().trim_end_matches('/') != written {
+        return Err(format!("{text:?} is not in its plain form: lower-case, and a port other than 80 and 443"));
+    }
+    if url.port().is_none() {
+        return Err(format!("{text:?} has no port; etcd's are 2379 for clients and 2380 for peers"));
     }
     Ok(url)
 }

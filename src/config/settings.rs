@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
+pub use crate::core::decide::ManagedBy;
 use crate::core::model::{ClusterName, Compression, NodeName};
 use crate::core::schedule::Schedule;
 use crate::error::{Error, Kind, Result};
@@ -74,7 +75,7 @@ impl Cluster {
 pub struct ConfiguredMember {
     /// Name of the host and of its etcd member.
     pub name: NodeName,
-    /// Where the other members reach it; at least one.
+    /// Where the other members reach it; at least one. What was written, but for a slash at the end.
     pub peer_urls: Vec<Url>,
     /// Where clients reach it; at least one.
     pub client_urls: Vec<Url>,
@@ -94,20 +95,6 @@ impl Node {
     pub fn spool_dir(&self) -> PathBuf {
         self.state_dir.join("spool")
     }
-}
-
-/// What starts etcd on this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ManagedBy {
-    /// A plain unit.
-    Systemd,
-    /// A static pod of the kubelet.
-    Kubeadm,
-    /// Inside k3s.
-    K3s,
-    /// Inside rke2.
-    Rke2,
 }
 
 /// `[etcd]`: the local member.
@@ -164,7 +151,7 @@ pub enum Store {
 /// `[store.s3]`
 #[derive(Debug, Clone)]
 pub struct S3 {
-    /// Scheme, host and port.
+    /// Scheme, host and, if it is not the usual one, port.
     pub endpoint: Url,
     /// The bucket.
     pub bucket: String,

@@ -152,7 +152,7 @@ fn schedules_merge_by_name() {
 #[test]
 fn mistakes_are_named() {
     let s3 = "[store]\nbackend = \"s3\"\n[store.s3]\nendpoint = \"h\"\nbucket = \"bbb\"\n";
-    let cases: [(&str, &[&str]); 37] = [
+    let cases: [(&str, &[&str]); 39] = [
         (
             "[store.s3]\nbuckett = \"b\"",
             &["lifeboat.toml:6:1", "unknown key \"buckett\" in [store.s3]", "^^^^^^^", "did you mean \"bucket\""],
@@ -167,6 +167,8 @@ fn mistakes_are_named() {
         ("[etcd]\ndata_dir = \"\"", &["may not be empty"]),
         ("[etcd]\nmanaged_by = \"rancher\"", &["none of \"systemd\", \"kubeadm\", \"k3s\" or \"rke2\""]),
         ("[etcd]\nendpoint = \"10.0.0.1:2379\"", &["etcd.endpoint", "http"]),
+        ("[etcd]\nendpoint = \"https://h\"", &["etcd.endpoint", "has no port"]),
+        ("[etcd]\nendpoint = \"https://CP1:2379\"", &["plain form: lower-case"]),
         ("[etcd]\nendpoint = \"https://u:hunter2@h:1\"", &["etcd.endpoint: a user or password inside a URL"]),
         (
             "[etcd]\nendpoint = \"https://h:1\"\ncert_file = \"/c\"",

@@ -98,7 +98,7 @@ impl Checker<'_> {
             let fields = [("peer_urls", member.peer_urls), ("client_urls", member.client_urls)];
             for (list, (field, texts)) in parsed.iter_mut().zip(fields) {
                 for text in texts {
-                    let url = self.ok(&key, schema::parse_url(&text))?;
+                    let url = self.ok(&key, schema::parse_etcd_url(&text))?;
                     if let Some((other, as_what)) = urls.insert(url.clone(), (name.to_string(), field)) {
                         self.problem(&key, format!("{text} in {field} of {name} is also in {as_what} of {other}"));
                     }
@@ -147,7 +147,7 @@ impl Checker<'_> {
     }
 
     fn etcd(&mut self, e: merged::Etcd) -> Option<Etcd> {
-        let endpoint = self.ok("etcd.endpoint", schema::parse_url(&e.endpoint))?;
+        let endpoint = self.ok("etcd.endpoint", schema::parse_etcd_url(&e.endpoint))?;
         let (cert, key, ca) = (path(e.cert_file), path(e.key_file), path(e.ca_file));
         if endpoint.scheme() == "http" && (cert.is_some() || ca.is_some()) {
             let used = if ca.is_some() { "etcd.ca_file" } else { "etcd.cert_file" };

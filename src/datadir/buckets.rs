@@ -316,7 +316,6 @@ pub fn read_small<R: ReadAt>(image: &Image<R>, bucket: &Bucket) -> Result<Items>
     Ok(out)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

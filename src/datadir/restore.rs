@@ -137,7 +137,10 @@ fn plan(spec: &RestoreSpec) -> Result<Plan> {
     stored.sort_by_key(|m| m.id);
     let ids: Vec<_> = stored.iter().map(|m| m.id).collect();
     if ids.windows(2).any(|w| w.first() == w.last()) {
-        return Err(Error::new(Kind::Config, "two members of the initial cluster have the same id: their URLs collide"));
+        return Err(Error::new(
+            Kind::Config,
+            "two members of the initial cluster have the same id: their URLs collide",
+        ));
     }
     Ok(Plan { me, cluster: cluster_id_of(&ids), members: stored, bump })
 }
@@ -309,10 +312,7 @@ impl Dirs {
 fn staged_wal_dir(staging_dir: &Path, wal_dir: &Path) -> Result<PathBuf> {
     let name = staging_dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if !sys::fs::SCRATCH_PREFIXES.iter().any(|p| name.starts_with(p)) {
-        return Err(Error::new(
-            Kind::Internal,
-            format!("{} is no staging directory of ours", staging_dir.display()),
-        ));
+        return Err(Error::new(Kind::Internal, format!("{} is no staging directory of ours", staging_dir.display())));
     }
     let name = format!("{name}-wal");
     Ok(if wal_dir.is_dir() { wal_dir.join(name) } else { sys::fs::parent(wal_dir).join(name) })
@@ -443,14 +443,7 @@ struct Facts {
 }
 
 /// Checks the db that was built, writes the rest of the data dir, fsyncs it all and puts the record into it.
-fn complete(
-    file: &File,
-    db: &Path,
-    plan: &Plan,
-    dirs: &Dirs,
-    staging_dir: &Path,
-    facts: Facts,
-) -> Result<Built> {
+fn complete(file: &File, db: &Path, plan: &Plan, dirs: &Dirs, staging_dir: &Path, facts: Facts) -> Result<Built> {
     let image = Image::new(file, &db.display().to_string())?;
     let mut content = Content::new();
     check(&image, &mut content)?;
@@ -530,7 +523,9 @@ pub fn install(staging_dir: &Path, data_dir: &Path, wal_dir: Option<&Path>) -> R
                 Kind::Refused,
                 format!("{} was built for another WAL directory than the one given", staging_dir.display()),
             )
-            .hint("the WAL directory in the configuration changed since: remove the staging directory and restore again"));
+            .hint(
+                "the WAL directory in the configuration changed since: remove the staging directory and restore again",
+            ));
         }
     }
     crate::failpoint!("restore.before_commit");

@@ -139,13 +139,7 @@ fn v2_store(members: &[StoredMember]) -> String {
         root: Node::dir("/", 0, [("0".to_owned(), zero), ("1".to_owned(), Node::dir("/1", 0, []))]),
         watcher_hub: WatcherHub {
             event_history: EventHistory {
-                queue: Queue {
-                    events,
-                    size: count as usize,
-                    front: 0,
-                    back: count as usize,
-                    capacity: HISTORY,
-                },
+                queue: Queue { events, size: count as usize, front: 0, back: count as usize, capacity: HISTORY },
                 start_index: 1,
                 last_index: count,
             },
@@ -169,8 +163,7 @@ pub fn file_name(members: usize) -> String {
 
 /// Content of the `.snap` file of a restored cluster. `members` by ascending id.
 pub fn encode(members: &[StoredMember]) -> Vec<u8> {
-    let metadata =
-        Message::new().bytes(1, &conf_state(members)).number(2, members.len() as u64).number(3, 1).encode();
+    let metadata = Message::new().bytes(1, &conf_state(members)).number(2, members.len() as u64).number(3, 1).encode();
     let snapshot = Message::new().bytes(1, v2_store(members).as_bytes()).bytes(2, &metadata).encode();
     Message::new().number(1, u64::from(crc32c::crc32c(&snapshot))).bytes(2, &snapshot).encode()
 }

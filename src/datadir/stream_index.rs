@@ -170,7 +170,11 @@ mod tests {
             let mut index = RevisionIndex::new();
             image.chunks(size).for_each(|c| index.push(c).unwrap());
             let facts = index.finish().unwrap();
-            assert_eq!((facts.revision, facts.compact_revision), (Revision(45), Some(Revision(20))), "pieces of {size}");
+            assert_eq!(
+                (facts.revision, facts.compact_revision),
+                (Revision(45), Some(Revision(20))),
+                "pieces of {size}"
+            );
             assert_eq!((facts.page_size, facts.pages), (4096, 6));
             assert!(!facts.auth_enabled && facts.alarms.is_empty() && facts.storage_version.is_none());
         }

@@ -32,7 +32,10 @@ fn refused(url: &str, why: &str) -> Error {
 pub fn peer_url(text: &str) -> Result<String> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").ok_or_else(|| refused(text, "it has no scheme"))?;
-    if let Some(c) = rest.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '%' | '#' | '@' | '\\' | '^' | '`' | '{' | '}' | '|')) {
+    if let Some(c) = rest
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || matches!(c, '%' | '#' | '@' | '\\' | '^' | '`' | '{' | '}' | '|'))
+    {
         return Err(refused(text, &format!("{c:?} is not allowed in it")));
     }
     let scheme = scheme.to_ascii_lowercase();
@@ -169,9 +172,24 @@ mod tests {
             assert_eq!(peer_url(text).unwrap(), kept);
         }
         let bad = [
-            "", "localhost:2380", "ftp://h:1", "http://h", "http://h:1/", "http://h:1/path", "http://h:a", "http://a:b:1",
-            "http://[::1]", "http://[x]:1", "http://::1:2380", "http://u:p@h:1", "http://h:1#f", "http://h%41:1",
-            "http://h :1", "http://h\n:1", "http://é:1", "mailto:x",
+            "",
+            "localhost:2380",
+            "ftp://h:1",
+            "http://h",
+            "http://h:1/",
+            "http://h:1/path",
+            "http://h:a",
+            "http://a:b:1",
+            "http://[::1]",
+            "http://[x]:1",
+            "http://::1:2380",
+            "http://u:p@h:1",
+            "http://h:1#f",
+            "http://h%41:1",
+            "http://h :1",
+            "http://h\n:1",
+            "http://é:1",
+            "mailto:x",
         ];
         for text in bad {
             assert_eq!(peer_url(text).unwrap_err().kind(), Kind::Config, "{text:?} was accepted");
@@ -181,7 +199,10 @@ mod tests {
     #[test]
     fn clusters_are_judged_as_etcd_judges_them() {
         let members = parse_initial_cluster("b=http://h:2,a=http://h:3,a=http://h:1,").unwrap();
-        assert_eq!(members[0], InitialMember { name: "a".into(), peer_urls: vec!["http://h:1".into(), "http://h:3".into()] });
+        assert_eq!(
+            members[0],
+            InitialMember { name: "a".into(), peer_urls: vec!["http://h:1".into(), "http://h:3".into()] }
+        );
         assert_eq!(members.len(), 2);
         for bad in ["", ",", "a", "a=", "=http://h:1", "a=http://h:1,b=http://h:1", "a=http://h:1,a=http://h:1"] {
             assert!(parse_initial_cluster(bad).is_err(), "{bad:?} was accepted");

@@ -69,7 +69,8 @@ fn restored_log(members: &[StoredMember], me: MemberId, cluster: ClusterId) -> V
     out.record(METADATA, Some(&Message::new().number(1, me.0).number(2, cluster.0).encode()));
     out.record(SNAPSHOT, Some(&Message::new().number(1, 0).number(2, 0).encode()));
     for (index, member) in members.iter().enumerate() {
-        let change = Message::new().number(1, 0).number(2, 0).number(3, member.id.0).bytes(4, &member.encode()).encode();
+        let change =
+            Message::new().number(1, 0).number(2, 0).number(3, member.id.0).bytes(4, &member.encode()).encode();
         let entry = Message::new().number(1, 1).number(2, 1).number(3, index as u64 + 1).bytes(4, &change);
         out.record(ENTRY, Some(&entry.encode()));
     }
@@ -93,7 +94,8 @@ pub fn first_segment_name() -> String {
 pub fn write_restored(dir: &Path, members: &[StoredMember], me: MemberId, cluster: ClusterId) -> Result<()> {
     let path = dir.join(first_segment_name());
     let file = sys::fs::create_new(&path, 0o600)?;
-    reserve(&file, SEGMENT_BYTES).or_fail(Kind::Io, || format!("cannot reserve {SEGMENT_BYTES} bytes for {}", path.display()))?;
+    reserve(&file, SEGMENT_BYTES)
+        .or_fail(Kind::Io, || format!("cannot reserve {SEGMENT_BYTES} bytes for {}", path.display()))?;
     let log = restored_log(members, me, cluster);
     file.write_all_at(&log, 0).or_fail(Kind::Io, || format!("cannot write {}", path.display()))?;
     file.sync_all().or_fail(Kind::Io, || format!("cannot fsync {}", path.display()))
@@ -199,7 +201,8 @@ pub fn inspect(dir: &Path) -> Result<WalInfo> {
 fn read_segment(path: &Path, to_the_end: bool) -> Result<WalInfo> {
     let file = File::open(path).or_fail(Kind::Io, || format!("cannot open {}", path.display()))?;
     let len = file.metadata().or_fail(Kind::Io, || format!("cannot stat {}", path.display()))?.len();
-    let mut reader = Records { source: BufReader::with_capacity(64 << 10, file), path, len, at: 0, crc: 0, fresh: true };
+    let mut reader =
+        Records { source: BufReader::with_capacity(64 << 10, file), path, len, at: 0, crc: 0, fresh: true };
     let (mut ids, mut hard_state, mut torn) = (None, None, false);
     loop {
         match reader.next()? {
