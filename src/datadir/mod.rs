@@ -8,6 +8,8 @@
 use crate::error::{Error, Kind};
 
 pub mod buckets;
+#[cfg(test)]
+mod damage;
 pub mod hash;
 pub mod ids;
 pub mod inspect_dir;
