@@ -13,7 +13,8 @@ use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys;
 
 use super::buckets::{ALARM, AUTH, CLUSTER, KEY, MEMBERS, META, SmallFacts, StoredMember, read_small};
-use super::restore::{first_foreign_entry, last_revision};
+use super::install::first_foreign_entry;
+use super::restore::last_revision;
 use super::wal;
 
 /// What a data dir is.
@@ -41,10 +42,9 @@ pub struct MemberDir {
     pub cluster_id: ClusterId,
     /// The member that wrote the WAL.
     pub member_id: MemberId,
-    /// The voting members, as the db lists them, by id. A dir that etcdctl 3.4 restored still lists those of its snapshot.
-    pub voters: Vec<StoredMember>,
-    /// Learners.
-    pub learners: Vec<StoredMember>,
+    /// The members, learners included, as the db lists them, by id. A dir that etcdctl 3.4 restored still lists those of
+    /// its snapshot, too.
+    pub members: Vec<StoredMember>,
     /// The revision of the db. The WAL may hold later writes.
     pub revision: Revision,
     /// The highest revision that a compaction was begun or finished at.
@@ -61,6 +61,13 @@ pub struct MemberDir {
     pub db_size: u64,
     /// The WAL.
     pub wal: wal::WalInfo,
+}
+
+impl MemberDir {
+    /// The members that vote.
+    pub fn voters(&self) -> impl Iterator<Item = &StoredMember> {
+        self.members.iter().filter(|m| !m.is_learner)
+    }
 }
 
 /// Looks at a data dir, and at its WAL where that lies elsewhere. Changes nothing; takes the lock of the db for a moment
@@ -163,12 +170,10 @@ fn inspect_member(db: &Path, wal: wal::WalInfo) -> Result<MemberDir> {
         Some(key) => last_revision(&image, key)?,
         None => return Err(image.bad("it has no bucket \"key\"")),
     };
-    let (learners, voters) = members.into_iter().partition(|m| m.is_learner);
     Ok(MemberDir {
         cluster_id: wal.cluster_id,
         member_id: wal.member_id,
-        voters,
-        learners,
+        members,
         revision: Revision(facts.revision(last)),
         compact_revision: facts.compact_revision.map(Revision),
         consistent_index: facts.consistent_index,

@@ -14,6 +14,7 @@ pub mod hash;
 pub mod ids;
 pub mod inspect_dir;
 pub mod inspect_file;
+pub mod install;
 pub mod protobuf;
 pub mod restore;
 pub mod snap;
