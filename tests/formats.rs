@@ -434,7 +434,7 @@ async fn data_dirs_are_told_apart() {
         let DirState::Healthy(found) = inspect_dir(&dir, None).unwrap() else { panic!("{version} is not healthy") };
         assert_eq!((found.cluster_id.0, found.member_id.0), (header.cluster_id(), header.member_id()));
         assert_eq!(found.revision.0, now);
-        let voters: Vec<_> = found.voters().map(|v| (v.id.0, v.peer_urls.clone())).collect();
+        let voters: Vec<_> = found.voters.iter().map(|v| (v.id.0, v.peer_urls.clone())).collect();
         let listed: Vec<_> = status.members().iter().map(|m| (m.id(), m.peer_urls().to_vec())).collect();
         assert_eq!(voters, listed);
         assert!(found.wal.hard_state.is_some_and(|s| s.commit > 0));

@@ -42,9 +42,10 @@ pub struct MemberDir {
     pub cluster_id: ClusterId,
     /// The member that wrote the WAL.
     pub member_id: MemberId,
-    /// The members, learners included, as the db lists them, by id. A dir that etcdctl 3.4 restored still lists those of
-    /// its snapshot, too.
-    pub members: Vec<StoredMember>,
+    /// The voting members, as the db lists them, by id. A dir that etcdctl 3.4 restored still lists those of its snapshot.
+    pub voters: Vec<StoredMember>,
+    /// Learners.
+    pub learners: Vec<StoredMember>,
     /// The revision of the db. The WAL may hold later writes.
     pub revision: Revision,
     /// The highest revision that a compaction was begun or finished at.
@@ -61,13 +62,6 @@ pub struct MemberDir {
     pub db_size: u64,
     /// The WAL.
     pub wal: wal::WalInfo,
-}
-
-impl MemberDir {
-    /// The members that vote.
-    pub fn voters(&self) -> impl Iterator<Item = &StoredMember> {
-        self.members.iter().filter(|m| !m.is_learner)
-    }
 }
 
 /// Looks at a data dir, and at its WAL where that lies elsewhere. Changes nothing; takes the lock of the db for a moment
@@ -170,10 +164,12 @@ fn inspect_member(db: &Path, wal: wal::WalInfo) -> Result<MemberDir> {
         Some(key) => last_revision(&image, key)?,
         None => return Err(image.bad("it has no bucket \"key\"")),
     };
+    let (learners, voters) = members.into_iter().partition(|m| m.is_learner);
     Ok(MemberDir {
         cluster_id: wal.cluster_id,
         member_id: wal.member_id,
-        members,
+        voters,
+        learners,
         revision: Revision(facts.revision(last)),
         compact_revision: facts.compact_revision.map(Revision),
         consistent_index: facts.consistent_index,
