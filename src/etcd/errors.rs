@@ -55,7 +55,7 @@ pub(super) fn explain(endpoint: &str, call: &str, e: &etcd_client::Error) -> Etc
 
 fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, Option<&'static str>) {
     let has = |part: &str| cause.contains(part);
-    let by_text: [(&str, EtcdErrorKind, &'static str); 15] = [
+    let by_text: [(&str, EtcdErrorKind, &'static str); 16] = [
         (
             "user name is empty",
             EtcdErrorKind::Denied,
@@ -101,6 +101,11 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
         ),
         (
             "InvalidContentType",
+            EtcdErrorKind::Tls,
+            "etcd seems to speak plain http there: write http:// in etcd.endpoint, or give etcd its certificates",
+        ),
+        (
+            "tls handshake eof",
             EtcdErrorKind::Tls,
             "etcd seems to speak plain http there: write http:// in etcd.endpoint, or give etcd its certificates",
         ),
