@@ -10,11 +10,15 @@ mod environment;
 mod events;
 mod gather;
 mod history;
+mod lock;
 mod memory;
+mod mount;
 pub mod quarantine;
 mod request;
 mod run;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 pub use gather::Endpoint;
 pub use memory::MemoryFile;

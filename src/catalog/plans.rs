@@ -16,6 +16,9 @@ use crate::ports::StoreResult;
 /// More lives than this are a defect or an attack, not a history.
 const MOST_GENERATIONS: u64 = 100_000;
 
+/// One life more must always be possible: a plan beyond this would leave no number for the next one.
+const HIGHEST_GENERATION: u64 = u64::MAX / 2;
+
 /// The plans of one cluster in one store.
 #[derive(Clone)]
 pub struct Plans {
@@ -39,6 +42,10 @@ impl Plans {
     pub async fn plan(&self, generation: Generation) -> Result<Option<Plan>, ReadError> {
         let key = keys::plan(generation);
         let Some(read) = self.records.read::<Plan>(RecordKind::Plan, &key).await? else { return Ok(None) };
+        if generation.0 > HIGHEST_GENERATION {
+            let why = format!("generation {generation} is beyond any history");
+            return Err(self.problem(&key, RecordProblem::BadBody(why)));
+        }
         if read.body.generation != generation || read.generation != generation {
             let why = format!("it says generation {}", read.body.generation);
             return Err(self.problem(&key, RecordProblem::BadBody(why)));
