@@ -5,6 +5,7 @@
 
 mod apply;
 mod build;
+mod cancel;
 mod data_dir;
 mod environment;
 mod events;
@@ -20,6 +21,7 @@ mod staging;
 #[cfg(test)]
 mod tests;
 
+pub use cancel::{TakenBack, take_back};
 pub use gather::Endpoint;
 pub use memory::MemoryFile;
 pub use request::RequestFile;

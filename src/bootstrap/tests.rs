@@ -10,12 +10,13 @@ use super::build::Order;
 use super::staging::Seal;
 use super::*;
 use crate::catalog::memory::{Fault, MemoryStore};
+use crate::catalog::plans::Plans;
 use crate::catalog::snapshots::Snapshots;
 use crate::catalog::snapshots_tests::records;
 use crate::core::decide::{ManagedBy, Rule};
 use crate::core::facts::{DataDir, Observed};
 use crate::core::model::{Generation, NodeName, Nonce};
-use crate::core::plan::Voter;
+use crate::core::plan::{MarkUse, PlanCause, StartedMark, Voter};
 use crate::datadir::restore;
 use crate::error::Kind;
 use crate::ports::StoreErrorKind;
@@ -216,4 +217,40 @@ async fn a_new_wal_that_is_in_place_is_not_quarantined_by_the_second_try() {
     crate::sys::fs::rename_new(&settings.data_dir.join("member"), &dir.path().join("elsewhere")).unwrap();
     data_dir::quarantine(settings, now, Some((crate::core::model::ClusterId(1), built.member_id))).unwrap();
     assert!(!wal_dir.join(&segment).exists());
+}
+
+/// A forced plan that was written and not followed waits in the store: only its cancellation takes the restore back.
+#[tokio::test]
+async fn a_restore_is_taken_back_until_it_is_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::new(dir.path(), None);
+    host.run().await.unwrap();
+    let plans = Plans::new(host.gate.snapshots.records().clone());
+    let me = host.gate.settings.policy.node.clone();
+    let now = host.gate.clock.now();
+    assert_eq!(take_back(&plans, &me, now).await.unwrap(), TakenBack::Nothing, "an init is not a restore");
+    let before = host.cluster().await;
+
+    let mut forced = plans.plan(Generation(1)).await.unwrap().unwrap();
+    forced.cause = PlanCause::Forced;
+    forced.request = Some("r1".into());
+    for (generation, expected) in [(2, TakenBack::Plan(Generation(2))), (3, TakenBack::TooLate(Generation(3)))] {
+        forced.generation = Generation(generation);
+        forced.cluster_id = crate::core::model::ClusterId(generation);
+        plans.create(&forced).await.unwrap();
+        let (_, verdict) = host.gate.dry_run().await;
+        assert_eq!(verdict.rule, Rule::F1, "a forced plan is followed: {verdict:?}");
+        if expected == TakenBack::TooLate(Generation(3)) {
+            let nonce = Nonce([7; 16]);
+            let purpose = MarkUse::Apply;
+            let (node, by) = (me.clone(), me.clone());
+            let mark = StartedMark { node, generation: Generation(3), purpose, by, nonce, at: now };
+            plans.take_mark(&mark).await.unwrap();
+        }
+        assert_eq!(take_back(&plans, &me, now).await.unwrap(), expected);
+        let report = host.run().await.unwrap();
+        assert_eq!((report.verdict.rule, host.cluster().await), (Rule::D7, before), "generation {generation}");
+    }
+    host.store_is_away();
+    assert!(take_back(&plans, &me, now).await.is_err(), "silence is not 'nothing to take back'");
 }

@@ -188,3 +188,39 @@ impl Plans {
         self.records.create(RecordKind::Lost, &keys::lost(word.generation), word.generation, word).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::memory::MemoryStore;
+    use crate::catalog::snapshots_tests::records;
+    use crate::core::model::{ClusterId, Nonce};
+    use crate::core::plan::PlanCause;
+
+    /// After the last number there is no next life; a counter must not wrap to the first one either.
+    #[tokio::test]
+    async fn a_plan_of_the_last_generation_is_not_followed() {
+        let store = MemoryStore::new();
+        let plans = Plans::new(records(store.clone(), "0123456789abcdef", "prod"));
+        for (generation, followed) in [(HIGHEST_GENERATION, true), (HIGHEST_GENERATION + 1, false), (u64::MAX, false)] {
+            let plan = Plan {
+                generation: Generation(generation),
+                cause: PlanCause::Init,
+                request: None,
+                snapshot: None,
+                excluded: vec![],
+                voters: vec![],
+                token: "t".into(),
+                cluster_id: ClusterId(1),
+                bump_revision: None,
+                seed: NodeName::new("cp1").unwrap(),
+                created: "2024-01-15T10:30:00Z".parse().unwrap(),
+                nonce: Nonce([1; 16]),
+            };
+            plans.create(&plan).await.unwrap();
+            let history = plans.history(Generation(0)).await;
+            assert_eq!(history.is_ok(), followed, "{generation}: {history:?}");
+            store.remove(&keys::plan(plan.generation));
+        }
+    }
+}
