@@ -735,3 +735,21 @@ fn facts_replay() {
         assert_eq!(decide(&read, &policy_read), decide(&facts, &policy), "{story}");
     }
 }
+
+/// A snapshot that cannot be trusted may be the newest one: a restore of an older one says that it was left out.
+#[test]
+fn a_restore_says_what_it_could_not_consider() {
+    let mut facts = blank();
+    let newest = SnapshotName::new("newest").unwrap();
+    with_store(&mut facts, |s| {
+        s.snapshots =
+            vec![snapshot("a", 0, 5), SnapshotFact { name: newest, manifest: Err("it has format version 2".into()) }];
+    });
+    let verdict = decide(&facts, &policy());
+    assert_eq!(verdict.rule, Rule::S2);
+    assert!(
+        verdict.notes.iter().any(|n| n.contains("newest") && n.contains("format version 2")),
+        "{:?}",
+        verdict.notes
+    );
+}
