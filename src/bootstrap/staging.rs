@@ -75,7 +75,7 @@ pub(super) fn all(data_dir: &Path) -> Result<Vec<(Generation, PathBuf)>> {
             found.push((Generation(number), entry.path()));
         }
     }
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|found| std::cmp::Reverse(found.0));
     Ok(found)
 }
 
