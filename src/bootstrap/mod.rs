@@ -10,6 +10,7 @@ mod environment;
 mod events;
 mod gather;
 mod history;
+mod lock;
 mod memory;
 pub mod quarantine;
 mod request;

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
-use super::{MemoryFile, RequestFile, Settings, environment, events, history};
+use super::lock::{self, HostLock};
+use super::{MemoryFile, RequestFile, Settings, environment, events, history, staging};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Verdict, decide};
-use crate::core::facts::{Attempts, Facts};
+use crate::core::facts::{Attempts, DataDir, Facts};
 use crate::core::plan::{Excluded, PlanCause};
 use crate::error::{Error, Kind, Result};
 use crate::ports::Clock;
@@ -63,8 +64,10 @@ pub struct Report {
 pub struct Bootstrap {
     /// Where things are, and what is allowed.
     pub settings: Settings,
-    /// The store's snapshots, records beneath.
+    /// The store's snapshots, records beneath; patient, for the steps.
     pub snapshots: Snapshots,
+    /// The same for a look around: a store that fails is told soon, and looked at again.
+    pub quick: Snapshots,
     /// Client endpoints of the configured members.
     pub endpoints: Vec<Endpoint>,
     /// The clocks.
@@ -85,20 +88,20 @@ impl Bootstrap {
         (self.tell)(text);
     }
 
-    pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts) -> Facts {
+    pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts, limit: Option<Duration>) -> Facts {
         let sources = Sources {
             settings: &self.settings,
-            snapshots: &self.snapshots,
+            snapshots: &self.quick,
             endpoints: &self.endpoints,
             memory: &self.memory,
             request: &self.request,
         };
-        gather(&sources, Duration::from_secs(waited_seconds), attempts).await
+        gather(&sources, Duration::from_secs(waited_seconds), attempts, limit).await
     }
 
     /// Looks and decides once; changes nothing.
     pub async fn dry_run(&self) -> (Facts, Verdict) {
-        let facts = self.look(0, Attempts::default()).await;
+        let facts = self.look(0, Attempts::default(), None).await;
         let verdict = decide(&facts, &self.settings.policy);
         (facts, verdict)
     }
@@ -108,6 +111,7 @@ impl Bootstrap {
     /// # Errors
     /// When this host's own memory or files cannot be written.
     pub async fn run(&self, options: RunOptions) -> Result<Report> {
+        let _alone = self.alone(options.wait_on_refusal).await?;
         let begun = self.clock.monotonic();
         let elapsed = || self.clock.monotonic().saturating_sub(begun);
         let mut attempts = Attempts::default();
@@ -116,7 +120,9 @@ impl Bootstrap {
         let mut said: Option<(String, Duration)> = None;
         let mut steps = 0u32;
         loop {
-            let facts = self.look(elapsed().as_secs(), attempts.clone()).await;
+            // Steps are not cut at the deadline: a restore that is half way would begin again at the next run.
+            let left = options.deadline.map(|deadline| deadline.saturating_sub(elapsed()));
+            let facts = self.look(elapsed().as_secs(), attempts.clone(), left).await;
             let mut verdict = decide(&facts, &self.settings.policy);
             let outcome = match &verdict.decision {
                 Decision::Start => Some(Outcome::Start),
@@ -168,6 +174,30 @@ impl Bootstrap {
         }
     }
 
+    /// Waits (in the unit) or refuses (by hand) while another run acts on this host.
+    async fn alone(&self, wait: bool) -> Result<Option<HostLock>> {
+        let state_dir = &self.settings.state_dir;
+        let mut told = false;
+        loop {
+            match lock::take(state_dir) {
+                Ok(Some(held)) => return Ok(Some(held)),
+                Ok(None) if !wait => return Err(lock::taken(state_dir)),
+                Ok(None) => {
+                    if !told {
+                        self.say(&format!("waiting: {}", lock::taken(state_dir).one_line()));
+                        told = true;
+                    }
+                    tokio::time::sleep(FIRST_PAUSE).await;
+                }
+                // A host with healthy data starts without it; whatever writes to this directory later fails by itself.
+                Err(e) => {
+                    self.say(&format!("warning: {}", e.one_line()));
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
     fn tell_once(&self, said: &mut Option<(String, Duration)>, verdict: &Verdict, now: Duration) {
         // Numbers in the text (ages, seconds) change at each look; the reason does not.
         let reason: String = format!("{} {:?} {}", verdict.rule, verdict.decision, verdict.because)
@@ -198,16 +228,39 @@ impl Bootstrap {
         }
     }
 
+    /// A host that is about to run etcd belongs to a cluster from now on.
+    fn note_start(&self, facts: &Facts) -> Result<()> {
+        let settings = &self.settings;
+        let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
+        let remembered = match facts.memory.known() {
+            Some(_) => self.memory.saw(&settings.cluster, newest.unwrap_or_default()),
+            None => Ok(()),
+        };
+        match &settings.environment_file {
+            Some(path) => environment::write(path, &settings.policy).and(remembered),
+            None => remembered,
+        }
+    }
+
+    /// Takes away what an interrupted run left behind, once the store's word and healthy data say that nothing needs it.
+    fn tidy(&self, facts: &Facts) -> Result<()> {
+        let (Some(store), Some(DataDir::Healthy(_))) = (facts.store.known(), facts.data_dir.known()) else {
+            return Ok(());
+        };
+        staging::clean(&self.settings)?;
+        let Some(Some(request)) = facts.request.known() else { return Ok(()) };
+        let followed = store.lives.iter().any(|l| !l.cancelled && l.request.as_deref() == Some(request.id.as_str()));
+        if followed { self.consume(&request.id) } else { Ok(()) }
+    }
+
     fn end(&self, outcome: Outcome, verdict: Verdict, facts: Facts, mut done: Vec<String>) -> Result<Report> {
         let settings = &self.settings;
         if outcome == Outcome::Start {
-            let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
-            // A host that is about to run etcd belongs to a cluster from now on.
-            if facts.memory.known().is_some() {
-                self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
-            }
-            if let Some(path) = &settings.environment_file {
-                environment::write(path, &settings.policy)?;
+            // etcd may start whatever becomes of our own notes: a full disk of ours is no reason to keep a healthy member down.
+            for noted in [self.note_start(&facts), self.tidy(&facts)] {
+                if let Err(e) = noted {
+                    self.say(&format!("warning: {}", e.one_line()));
+                }
             }
         }
         events::verdict(&verdict);
