@@ -63,6 +63,7 @@ pub(super) fn quarantine(settings: &Settings, now: Timestamp) -> Result<Option<P
     let stamp = now.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
     let member = settings.data_dir.join("member");
     let moved = move_aside(&member, &settings.data_dir.join(format!("member.quarantine-{stamp}")))?;
+    crate::failpoint!("bootstrap.half_quarantined");
     if let Some(wal) = &settings.wal_dir {
         quarantine_wal(wal, &stamp)?;
     }

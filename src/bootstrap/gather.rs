@@ -73,16 +73,17 @@ pub(super) async fn gather(
     }
 }
 
-async fn observe_store(
-    snapshots: &Snapshots,
-    me: &NodeName,
-    memory: &Memory,
-    limit: Duration,
-) -> Observed<StoreFacts> {
+async fn observe_store(snapshots: &Snapshots, me: &NodeName, memory: &Memory, limit: Duration) -> Observed<StoreFacts> {
     let location = snapshots.records().store().location();
     let read = timeout(limit, read_store(snapshots, me, memory.highest_generation)).await;
     match read {
-        Ok(Ok(facts)) => facts.against_memory(memory),
+        Ok(Ok(facts)) => match facts.against_memory(memory) {
+            // The pure rule knows what the store shows, not which store it is.
+            Observed::Unknown(cause) => {
+                Observed::Unknown(Cause { text: format!("{location}: {}", cause.text), ..cause })
+            }
+            known => known,
+        },
         Ok(Err(e)) => Observed::Unknown(store_cause(e)),
         Err(_) => Observed::unknown(
             CauseCode::NoAnswer,
