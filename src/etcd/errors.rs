@@ -55,7 +55,7 @@ pub(super) fn explain(endpoint: &str, call: &str, e: &etcd_client::Error) -> Etc
 
 fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, Option<&'static str>) {
     let has = |part: &str| cause.contains(part);
-    let by_text: [(&str, EtcdErrorKind, &'static str); 14] = [
+    let by_text: [(&str, EtcdErrorKind, &'static str); 15] = [
         (
             "user name is empty",
             EtcdErrorKind::Denied,
@@ -104,12 +104,22 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
             EtcdErrorKind::Tls,
             "etcd seems to speak plain http there: write http:// in etcd.endpoint, or give etcd its certificates",
         ),
+        // TLS 1.3 tells a client only after its handshake that its certificate is missing or unwanted, and then the line is gone.
+        (
+            "operation was canceled",
+            EtcdErrorKind::Tls,
+            "etcd closed the connection right after the handshake: it probably asks for a client certificate that it knows; \
+             set or check etcd.cert_file and etcd.key_file",
+        ),
         ("refused", EtcdErrorKind::Unreachable, "nothing listens there: is etcd running, and is etcd.endpoint right?"),
         ("dns error", EtcdErrorKind::Unreachable, "the host name in etcd.endpoint has no address"),
     ];
     // Only etcd itself can speak of itself; the transport's words are looked at otherwise.
     let etcd_says = has("etcdserver:");
     for (part, kind, hint) in by_text {
+        if kind == EtcdErrorKind::Tls && !endpoint.starts_with("https://") {
+            continue;
+        }
         if has(part) && (!etcd_says || kind == EtcdErrorKind::Denied) {
             return (kind, Some(hint));
         }
@@ -154,6 +164,7 @@ mod tests {
             (Some(14), "invalid peer certificate: certificate expired: verification time", Tls, "renew"),
             (Some(14), "connection error: received fatal alert: CertificateRequired", Tls, "etcd.cert_file"),
             (Some(14), "received fatal alert: BadCertificate", Tls, "client certificate"),
+            (Some(1), "operation was canceled: transport error: connection closed", Tls, "etcd.cert_file"),
             (Some(3), "etcdserver: user name is empty", Denied, "etcd.username"),
             (Some(3), "etcdserver: authentication failed, invalid user ID or password", Denied, "password_file"),
             (Some(7), "etcdserver: permission denied", Denied, "role"),
