@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::host::{BUCKET, Host, StoreAt, string};
 use crate::support::process::wait_until;
-use crate::support::{ETCD_LATEST, Running, Weed};
+use crate::support::{ETCD_LATEST, Lifeboat, Running, Weed};
 
 const LONG: Duration = Duration::from_secs(90);
 
@@ -75,19 +75,19 @@ async fn a_reload_takes_a_good_file_and_keeps_the_old_one_when_it_is_bad() {
     let host = Host::new(ETCD_LATEST, "reload").await;
     let etcd = host.start_etcd();
     etcd.etcdctl(&["put", "a", "1"]);
-    host.configure(&schedule("first", "@every 2s"));
-    let mut running = agent(&host);
+    let file = host.configure_agent(&schedule("first", "@every 2s"));
+    let mut running = Lifeboat::new(["agent"]).config(&file).spawn();
     let count = |prefix: &str| names(&host, &["--remote"]).iter().filter(|n| n.starts_with(prefix)).count();
     wait_until("the first schedule", LONG, || count("first-") >= 1);
 
-    host.configure(&schedule("second", "every now and then"));
+    host.configure_agent(&schedule("second", "every now and then"));
     running.signal(Signal::SIGHUP);
     running.wait_for("the new configuration is not used, the old one goes on", LONG);
     assert!(running.output().contains("every now and then"), "it says what is wrong: {}", running.output());
     let before = count("first-");
     wait_until("the old schedule goes on", LONG, || count("first-") > before + 1);
 
-    host.configure(&schedule("second", "@every 2s"));
+    host.configure_agent(&schedule("second", "@every 2s"));
     running.signal(Signal::SIGHUP);
     running.wait_for("the configuration was loaded again", LONG);
     wait_until("the new schedule", LONG, || count("second-") >= 2);

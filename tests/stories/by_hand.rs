@@ -198,7 +198,8 @@ async fn a_restore_by_hand_is_what_etcdutl_restores() {
                 assert!(a == b, "{kind} {name:?} differs: {} and {} bytes", a.len(), b.len());
             }
         }
-        let status = dirs.map(|d| etcdutl(&["snapshot", "status", &text(&d.join("data/member/snap/db")), "-w", "json"]));
+        let status =
+            dirs.map(|d| etcdutl(&["snapshot", "status", &text(&d.join("data/member/snap/db")), "-w", "json"]));
         let hash = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["hash"].clone();
         assert!(hash(&status[0]).is_number());
         assert_eq!(hash(&status[0]), hash(&status[1]), "{status:?}");

@@ -145,6 +145,13 @@ impl Host {
         fs::write(self.config(), self.text(more)).unwrap();
     }
 
+    /// Writes another file, for the agent alone: what it loads again is not what the commands read.
+    pub fn configure_agent(&self, more: &str) -> PathBuf {
+        let path = self.path("agent.toml");
+        fs::write(&path, self.text(more)).unwrap();
+        path
+    }
+
     fn text(&self, more: &str) -> String {
         let path = |name: &str| self.path(name).display().to_string();
         let wal = self.wal_dir.as_ref().map(|w| format!("wal_dir = \"{}\"\n", w.display())).unwrap_or_default();

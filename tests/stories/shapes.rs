@@ -120,7 +120,10 @@ async fn reports_for_programs_have_their_documented_shapes() {
     for content in ["raw", "stored"] {
         shape(content, &m[content], &[("size", "int"), ("sha256", "text")]);
     }
-    assert_eq!((&m["origin"], &m["compression"], &m["kind"]), (&"on-demand".into(), &"gzip".into(), &"snapshot".into()));
+    assert_eq!(
+        (&m["origin"], &m["compression"], &m["kind"]),
+        (&"on-demand".into(), &"gzip".into(), &"snapshot".into())
+    );
     assert_eq!((int(&m["revision"]), &m["quorum"], &m["node"]), (before.revision, &true.into(), &"cp1".into()));
     assert_eq!(m["voters"][0]["name"], "cp1");
     let payload = fs::read(string(&save["payload"])).unwrap();
@@ -137,17 +140,23 @@ async fn reports_for_programs_have_their_documented_shapes() {
     rows.iter().for_each(|row| shape("ls.rows", row, ROW));
     let seen: Vec<_> = rows.iter().map(|r| (string(&r["name"]), string(&r["place"]), string(&r["status"]))).collect();
     let waiting = string(&waits["manifest"]["name"]);
-    assert_eq!(seen, [
-        (name.clone(), "both".to_owned(), "ok".to_owned()),
-        (waiting.clone(), "spool".to_owned(), "waits to be shipped".to_owned())
-    ]);
+    assert_eq!(
+        seen,
+        [
+            (name.clone(), "both".to_owned(), "ok".to_owned()),
+            (waiting.clone(), "spool".to_owned(), "waits to be shipped".to_owned())
+        ]
+    );
     assert_eq!((rows[0]["usable"].clone(), rows[1]["usable"].clone()), (true.into(), false.into()));
     assert_eq!(host.rows(&["--remote"]).len(), 1);
     assert_eq!(host.rows(&["--local"]).len(), 2);
 
     let verify = host.json(&["verify", &name]);
     shape("verify", &verify, VERIFY);
-    assert_eq!((verify["ok"].clone(), int(&verify["keys"]), int(&verify["revision"])), (true.into(), 300, before.revision));
+    assert_eq!(
+        (verify["ok"].clone(), int(&verify["keys"]), int(&verify["revision"])),
+        (true.into(), 300, before.revision)
+    );
     assert_eq!((verify["recorded"].clone(), string(&host.rows(&["--remote"])[0]["status"])), {
         (true.into(), "verified".to_owned())
     });

@@ -85,3 +85,27 @@ async fn a_stop_in_the_middle_of_a_snapshot_leaves_nothing_half() {
     let left: Vec<_> = std::fs::read_dir(host.path("state/spool")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!left.iter().any(|n| n.to_string_lossy().ends_with(".part")), "{left:?}");
 }
+
+/// Ctrl-C during `lifeboat save` is what people do when it takes long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_save_that_is_interrupted_orphans_nothing_and_keeps_the_snapshot() {
+    use nix::sys::signal::Signal;
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let server = S3Server::start(S3Options::default()).await;
+        let host = Host::on(ETCD_LATEST, "interrupted", StoreAt::server(&server));
+        let etcd = host.start_etcd();
+        Fill { keys: 60, large: 20, compact: false, seed: 9 }.run(&etcd).await;
+        server.faults().always(Op::UploadPart, "", Fault::Delay(Duration::from_secs(60)));
+        let mut running = host.command(&["save"]).spawn();
+        wait_until("a part on its way", LONG, || server.faults().count(Op::UploadPart, "") > 0);
+        running.signal(signal);
+        assert_eq!(running.wait(SOON), Some(3), "{signal}: {}", running.output());
+        assert!(running.output().contains("lifeboat ls --local"), "{}", running.output());
+        assert_eq!(server.uploads_in_progress(), [], "{signal}: {}", running.output());
+        server.faults().clear();
+        assert!(host.rows(&["--remote"]).is_empty());
+        let waits = string(&host.rows(&["--local"])[0]["name"]);
+        host.save("next");
+        assert_eq!(host.json(&["verify", &waits])["ok"], true, "the next save ships it, too");
+    }
+}
