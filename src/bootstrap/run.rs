@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
-use super::{MemoryFile, RequestFile, Settings, environment, events, history};
+use super::{MemoryFile, RequestFile, Settings, environment, events, history, lock, mount};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Verdict, decide};
-use crate::core::facts::{Attempts, Facts};
+use crate::core::facts::{Attempts, DataDir, Facts};
 use crate::core::plan::{Excluded, PlanCause};
 use crate::error::{Error, Kind, Result};
 use crate::ports::Clock;
@@ -115,6 +115,13 @@ impl Bootstrap {
         let mut pause = FIRST_PAUSE;
         let mut said: Option<(String, Duration)> = None;
         let mut steps = 0u32;
+        let mut held = None;
+        if let Err(e) = self.settle().await {
+            self.say(&format!(
+                "warning: what an interrupted restore left behind could not be tidied up: {}",
+                e.one_line()
+            ));
+        }
         loop {
             let facts = self.look(elapsed().as_secs(), attempts.clone()).await;
             let mut verdict = decide(&facts, &self.settings.policy);
@@ -127,6 +134,20 @@ impl Bootstrap {
                 return self.end(outcome, verdict, facts, done);
             }
             let step = if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
+                None
+            } else if held.is_none() {
+                // Only a step needs the lock: a host that starts, waits or refuses changes nothing.
+                held = lock::try_take(&self.settings.state_dir)?;
+                if held.is_some() {
+                    // The other one may have changed everything since the look.
+                    continue;
+                }
+                let e = lock::taken(&self.settings.state_dir);
+                if !options.wait_on_refusal {
+                    return Err(e);
+                }
+                verdict.because = format!("{} [waiting: {}]", verdict.because, e.one_line());
+                self.tell_once(&mut said, &verdict, elapsed());
                 None
             } else {
                 self.tell_once(&mut said, &verdict, elapsed());
@@ -185,7 +206,7 @@ impl Bootstrap {
     async fn step(&self, verdict: &Verdict, facts: &Facts) -> StepResult {
         match &verdict.decision {
             Decision::MakePlan(draft) => self.make_plan(draft, facts).await,
-            Decision::Apply { generation } => self.apply(*generation).await,
+            Decision::Apply { generation } => self.apply(*generation, facts).await,
             Decision::Resume { generation } => self.resume(*generation).await,
             Decision::Quarantine => Ok(self.quarantine_now()?),
             Decision::Join { .. } | Decision::PutBack { .. } => Err(Error::new(
@@ -200,15 +221,11 @@ impl Bootstrap {
 
     fn end(&self, outcome: Outcome, verdict: Verdict, facts: Facts, mut done: Vec<String>) -> Result<Report> {
         let settings = &self.settings;
-        if outcome == Outcome::Start {
-            let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
-            // A host that is about to run etcd belongs to a cluster from now on.
-            if facts.memory.known().is_some() {
-                self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
-            }
-            if let Some(path) = &settings.environment_file {
-                environment::write(path, &settings.policy)?;
-            }
+        if outcome == Outcome::Start
+            && let Err(e) = self.before_start(&facts)
+        {
+            // Nothing that is written down here is worth a healthy member that stays down: a full or read-only disk is said, and it starts.
+            self.say(&format!("warning: etcd may start, and this could not be written down: {}", e.one_line()));
         }
         events::verdict(&verdict);
         (self.tell)(&one_line(&verdict));
@@ -217,6 +234,31 @@ impl Bootstrap {
             self.say(&format!("warning: {}", e.one_line()));
         }
         Ok(Report { outcome, verdict, facts, done })
+    }
+}
+
+impl Bootstrap {
+    /// What a host that is about to run etcd keeps for later boots.
+    fn before_start(&self, facts: &Facts) -> Result<()> {
+        let settings = &self.settings;
+        if let Some(path) = &settings.environment_file {
+            environment::write(path, &settings.policy)?;
+        }
+        if facts.memory.known().is_none() {
+            return Ok(());
+        }
+        // It belongs to a cluster from now on.
+        let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
+        self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
+        let Some(DataDir::Healthy(member)) = facts.data_dir.known() else { return Ok(()) };
+        self.memory.mounted(mount::point_of(&settings.data_dir)?)?;
+        // A request whose plan this data was made for is done, also when the power went between the rename and the note of it. Left armed, it
+        // would keep the host down at the next boot with the store away.
+        let life = facts.store.known().and_then(|s| s.life_of(member.cluster_id));
+        match (life.and_then(|l| l.request.as_ref()), facts.request.known()) {
+            (Some(done), Some(Some(armed))) if *done == armed.id => self.consume(done),
+            _ => Ok(()),
+        }
     }
 }
 
