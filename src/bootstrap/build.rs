@@ -58,8 +58,24 @@ impl Order {
 /// Builds the staging directory of `order`, from the store's snapshot or empty, and seals it. What stood in its place before, half built, is removed.
 ///
 /// # Errors
-/// [`Kind::Verification`] when the snapshot is not what its manifest says; otherwise what failed. Nothing outside of the staging directory has changed.
+/// [`Kind::Verification`] when the snapshot is not what its manifest says; otherwise what failed. Nothing outside of the staging directory has changed,
+/// and that one is gone: half a database beside etcd's could fill its disk.
 pub(super) async fn build(
+    settings: &Settings,
+    snapshots: &Snapshots,
+    order: &Order,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+) -> Result<Built> {
+    let built = build_and_seal(settings, snapshots, order, progress).await;
+    if built.is_err()
+        && let Err(e) = staging::clean(settings)
+    {
+        tracing::warn!("{}", e.one_line());
+    }
+    built
+}
+
+async fn build_and_seal(
     settings: &Settings,
     snapshots: &Snapshots,
     order: &Order,
