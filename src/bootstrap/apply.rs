@@ -86,7 +86,7 @@ impl Bootstrap {
         data_dir::try_rename(settings, &staging_dir)?;
 
         // Building takes minutes: what was true before need not be true now.
-        let now = self.look(facts.waited_seconds, facts.attempts.clone()).await;
+        let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = crate::core::decide::decide(&now, &settings.policy);
         if again.decision != crate::core::decide::Decision::MakePlan(draft.clone()) {
             self.say(&format!(

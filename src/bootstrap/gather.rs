@@ -21,6 +21,8 @@ use crate::ports::{Etcd, EtcdError, EtcdErrorKind, StoreError, StoreErrorKind};
 
 /// All of the store's facts must be there within this time; a store that is slower is unknown.
 const STORE_LIMIT: Duration = Duration::from_secs(60);
+/// The store gets at least this time, however near the deadline is.
+const SHORTEST_STORE_LIMIT: Duration = Duration::from_secs(2);
 /// An endpoint that says nothing within this time is silent.
 const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -37,13 +39,18 @@ pub(super) struct Sources<'a> {
 }
 
 /// Looks around once.
-pub(super) async fn gather(sources: &Sources<'_>, waited: Duration, attempts: Attempts) -> Facts {
+pub(super) async fn gather(
+    sources: &Sources<'_>,
+    waited: Duration,
+    attempts: Attempts,
+    time_left: Option<Duration>,
+) -> Facts {
     // The data dir first: an etcd that starts while the store is slow must not be mistaken for damage.
     let data_dir = data_dir::observe(sources.settings).await;
     let memory = sources.memory.observe();
     let remembered = memory.known().cloned().unwrap_or_default();
     let (store, live) = tokio::join!(
-        observe_store(sources.snapshots, &sources.settings.policy.node, &remembered),
+        observe_store(sources.snapshots, &sources.settings.policy.node, &remembered, time_left),
         observe_live(sources.endpoints)
     );
     Facts {
@@ -59,15 +66,22 @@ pub(super) async fn gather(sources: &Sources<'_>, waited: Duration, attempts: At
     }
 }
 
-async fn observe_store(snapshots: &Snapshots, me: &NodeName, memory: &Memory) -> Observed<StoreFacts> {
+async fn observe_store(
+    snapshots: &Snapshots,
+    me: &NodeName,
+    memory: &Memory,
+    time_left: Option<Duration>,
+) -> Observed<StoreFacts> {
     let location = snapshots.records().store().location();
-    let read = timeout(STORE_LIMIT, read_store(snapshots, me, memory.highest_generation)).await;
+    // A look that outlasts the deadline by a second is better than one that never had time to see anything.
+    let limit = time_left.map_or(STORE_LIMIT, |left| left.max(SHORTEST_STORE_LIMIT).min(STORE_LIMIT));
+    let read = timeout(limit, read_store(snapshots, me, memory.highest_generation)).await;
     match read {
         Ok(Ok(facts)) => facts.against_memory(memory),
         Ok(Err(e)) => Observed::Unknown(store_cause(e)),
         Err(_) => Observed::unknown(
             CauseCode::NoAnswer,
-            format!("{location} did not give all records within {} s", STORE_LIMIT.as_secs()),
+            format!("{location} did not give all records within {} s", limit.as_secs()),
         ),
     }
 }

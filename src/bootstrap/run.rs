@@ -85,7 +85,7 @@ impl Bootstrap {
         (self.tell)(text);
     }
 
-    pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts) -> Facts {
+    pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts, time_left: Option<Duration>) -> Facts {
         let sources = Sources {
             settings: &self.settings,
             snapshots: &self.snapshots,
@@ -93,12 +93,12 @@ impl Bootstrap {
             memory: &self.memory,
             request: &self.request,
         };
-        gather(&sources, Duration::from_secs(waited_seconds), attempts).await
+        gather(&sources, Duration::from_secs(waited_seconds), attempts, time_left).await
     }
 
     /// Looks and decides once; changes nothing.
     pub async fn dry_run(&self) -> (Facts, Verdict) {
-        let facts = self.look(0, Attempts::default()).await;
+        let facts = self.look(0, Attempts::default(), None).await;
         let verdict = decide(&facts, &self.settings.policy);
         (facts, verdict)
     }
@@ -116,7 +116,8 @@ impl Bootstrap {
         let mut said: Option<(String, Duration)> = None;
         let mut steps = 0u32;
         loop {
-            let facts = self.look(elapsed().as_secs(), attempts.clone()).await;
+            let time_left = options.deadline.map(|d| d.saturating_sub(elapsed()));
+            let facts = self.look(elapsed().as_secs(), attempts.clone(), time_left).await;
             let mut verdict = decide(&facts, &self.settings.policy);
             let outcome = match &verdict.decision {
                 Decision::Start => Some(Outcome::Start),
@@ -170,7 +171,7 @@ impl Bootstrap {
 
     fn tell_once(&self, said: &mut Option<(String, Duration)>, verdict: &Verdict, now: Duration) {
         // Numbers in the text (ages, seconds) change at each look; the reason does not.
-        let reason: String = format!("{} {:?} {}", verdict.rule, verdict.decision, verdict.because)
+        let reason: String = format!("{} {} {}", verdict.rule, verdict.decision, verdict.because)
             .chars()
             .filter(|c| !c.is_ascii_digit())
             .collect();
@@ -210,8 +211,11 @@ impl Bootstrap {
                 environment::write(path, &settings.policy)?;
             }
         }
-        events::verdict(&verdict);
-        (self.tell)(&one_line(&verdict));
+        // The reason of a wait was said when the wait began.
+        if outcome != Outcome::Undecided {
+            events::verdict(&verdict);
+            (self.tell)(&one_line(&verdict));
+        }
         done.push(format!("{}: {}", verdict.rule, verdict.because));
         if let Err(e) = history::write(&settings.state_dir, self.clock.now(), &facts, &settings.policy, &verdict) {
             self.say(&format!("warning: {}", e.one_line()));

@@ -28,6 +28,8 @@ pub struct Wire {
     pub clock: Arc<dyn Clock>,
     /// The file that was named, for loading it again.
     pub path: Option<PathBuf>,
+    /// How long the store is tried. The commands of people are less patient than the agent.
+    pub limits: Limits,
 }
 
 /// A younger heartbeat means that a cluster of this store is alive.
@@ -40,7 +42,20 @@ impl Wire {
     /// Kind `Config`.
     pub fn new(path: Option<&Path>) -> Result<Self> {
         let loaded = config::load(path, std::env::vars_os().filter_map(utf8))?;
-        Ok(Wire { loaded, clock: Arc::new(SystemClock::new()), path: path.map(Path::to_path_buf) })
+        Ok(Wire {
+            loaded,
+            clock: Arc::new(SystemClock::new()),
+            path: path.map(Path::to_path_buf),
+            limits: Limits { tell: Some(|text| tracing::warn!("{text}")), ..Limits::default() },
+        })
+    }
+
+    /// As [`Wire::new`], for a command whose answer a person waits for: a store that cannot be reached fails it soon.
+    ///
+    /// # Errors
+    /// Kind `Config`.
+    pub fn by_hand(path: Option<&Path>) -> Result<Self> {
+        Ok(Wire { limits: Limits::by_hand(super::render::note), ..Wire::new(path)? })
     }
 
     /// What is in force.
@@ -73,7 +88,7 @@ impl Wire {
                     path_style: Some(s3.path_style),
                     ca_file: s3.ca_file.clone(),
                     credentials,
-                    limits: Limits::default(),
+                    limits: self.limits.clone(),
                 };
                 Ok(Arc::new(S3Store::connect(options, self.clock.clone())?))
             }

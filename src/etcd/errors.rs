@@ -55,7 +55,7 @@ pub(super) fn explain(endpoint: &str, call: &str, e: &etcd_client::Error) -> Etc
 
 fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, Option<&'static str>) {
     let has = |part: &str| cause.contains(part);
-    let by_text: [(&str, EtcdErrorKind, &'static str); 14] = [
+    let by_text: [(&str, EtcdErrorKind, &'static str); 15] = [
         (
             "user name is empty",
             EtcdErrorKind::Denied,
@@ -105,7 +105,16 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
             "etcd seems to speak plain http there: write http:// in etcd.endpoint, or give etcd its certificates",
         ),
         ("refused", EtcdErrorKind::Unreachable, "nothing listens there: is etcd running, and is etcd.endpoint right?"),
-        ("dns error", EtcdErrorKind::Unreachable, "the host name in etcd.endpoint has no address"),
+        (
+            "http2 error",
+            EtcdErrorKind::Unreachable,
+            "what answers there does not speak etcd's protocol: correct host and port in etcd.endpoint (etcd's client port is 2379), or write https://",
+        ),
+        (
+            "dns error",
+            EtcdErrorKind::Unreachable,
+            "the host name in etcd.endpoint has no address: correct it, or look at this host's DNS (getent hosts NAME)",
+        ),
     ];
     // Only etcd itself can speak of itself; the transport's words are looked at otherwise.
     let etcd_says = has("etcdserver:");
@@ -113,6 +122,23 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
         if has(part) && (!etcd_says || kind == EtcdErrorKind::Denied) {
             return (kind, Some(hint));
         }
+    }
+    // The connection was made and broke: mostly one side speaks TLS and the other does not, or not as it should.
+    if !etcd_says && (has("connection error") || has("connection closed") || has("operation was canceled")) {
+        return match endpoint.starts_with("https://") {
+            true => (
+                EtcdErrorKind::Tls,
+                Some(
+                    "etcd ended the connection: where it asks for a client certificate, set etcd.cert_file and etcd.key_file; otherwise: journalctl -u etcd",
+                ),
+            ),
+            false => (
+                EtcdErrorKind::Unreachable,
+                Some(
+                    "if etcd serves TLS there, write https:// in etcd.endpoint and set etcd.ca_file; if it is no etcd, correct host and port (2379)",
+                ),
+            ),
+        };
     }
     let quorum = "look at the other members: etcdctl endpoint status --cluster";
     match grpc {
@@ -148,6 +174,13 @@ mod tests {
         for (code, text, expected, hint) in [
             (Some(14), "etcdserver: no leader", NoQuorum, "endpoint status"),
             (Some(14), "etcdserver: request timed out", NoQuorum, "endpoint status"),
+            (
+                Some(2),
+                "transport error: connection error: stream closed because of a broken pipe",
+                Tls,
+                "etcd.cert_file",
+            ),
+            (Some(1), "operation was canceled: transport error: connection closed", Tls, "etcd.cert_file"),
             (Some(4), "context deadline exceeded", Unreachable, "journalctl"),
             (Some(14), "tcp connect error: Connection refused (os error 111)", Unreachable, "running"),
             (Some(14), "transport: invalid peer certificate: UnknownIssuer", Tls, "etcd.ca_file"),
