@@ -10,10 +10,11 @@ use nix::unistd::{Gid, Uid, chown};
 use super::Settings;
 use super::build::blocking;
 use crate::core::facts::{Cause, CauseCode, DataDir, LocalMember, LocalVoter, Observed};
-use crate::core::model::Timestamp;
+use crate::core::model::{ClusterId, MemberId, Timestamp};
 use crate::datadir::buckets::StoredMember;
 use crate::datadir::inspect_dir::{DirState, inspect_dir};
-use crate::error::{Kind, Result, ResultExt};
+use crate::datadir::wal;
+use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys::fs;
 
 /// Looks at the data dir. An I/O error is unknown, never "empty".
@@ -58,12 +59,27 @@ pub(super) fn create(settings: &Settings) -> Result<()> {
 /// Moves `member/` (and what is in a separate WAL dir) aside, under a name that says when. Returns where `member/` is now.
 ///
 /// # Errors
-/// When a rename fails; what was moved by then stays where it is, and the next try goes on.
-pub(super) fn quarantine(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>> {
+/// When an etcd runs on the data, or a rename fails; what was moved by then stays where it is, and the next try goes on.
+///
+/// `new_wal`: ids of a WAL that is being put into place. A crash between a separate WAL and `member/` leaves it there, and it stays.
+pub(super) fn quarantine(
+    settings: &Settings,
+    now: Timestamp,
+    new_wal: Option<(ClusterId, MemberId)>,
+) -> Result<Option<PathBuf>> {
     let stamp = now.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
     let member = settings.data_dir.join("member");
+    // An etcd that was started since the last look would go on in the directory that is moved away, and acknowledge what nobody finds again.
+    let db = member.join("snap").join("db");
+    if db.is_file() && fs::is_locked(&db)? {
+        return Err(Error::new(Kind::Refused, format!("an etcd runs on {}", settings.data_dir.display()))
+            .hint("stop that etcd; nothing was moved"));
+    }
     let moved = move_aside(&member, &settings.data_dir.join(format!("member.quarantine-{stamp}")))?;
-    if let Some(wal) = &settings.wal_dir {
+    crate::failpoint!("bootstrap.half_quarantined");
+    if let Some(wal) = &settings.wal_dir
+        && !new_wal.is_some_and(|ids| wal::inspect(wal).is_ok_and(|w| (w.cluster_id, w.member_id) == ids))
+    {
         quarantine_wal(wal, &stamp)?;
     }
     Ok(moved)

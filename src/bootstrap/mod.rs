@@ -5,17 +5,23 @@
 
 mod apply;
 mod build;
+mod cancel;
 mod data_dir;
 mod environment;
 mod events;
 mod gather;
 mod history;
+mod lock;
 mod memory;
+mod mount;
 pub mod quarantine;
 mod request;
 mod run;
 mod staging;
+#[cfg(test)]
+mod tests;
 
+pub use cancel::{TakenBack, take_back};
 pub use gather::Endpoint;
 pub use memory::MemoryFile;
 pub use request::RequestFile;

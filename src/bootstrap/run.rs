@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
-use super::{MemoryFile, RequestFile, Settings, environment, events, history};
+use super::{MemoryFile, RequestFile, Settings, environment, events, history, lock, mount, staging};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Verdict, decide};
-use crate::core::facts::{Attempts, Facts};
+use crate::core::facts::{Attempts, DataDir, Facts};
 use crate::core::plan::{Excluded, PlanCause};
 use crate::error::{Error, Kind, Result};
 use crate::ports::Clock;
@@ -63,8 +63,10 @@ pub struct Report {
 pub struct Bootstrap {
     /// Where things are, and what is allowed.
     pub settings: Settings,
-    /// The store's snapshots, records beneath.
+    /// The store's snapshots, records beneath; patient, for the steps.
     pub snapshots: Snapshots,
+    /// The same for a look around: a store that fails is told soon, and looked at again.
+    pub quick: Snapshots,
     /// Client endpoints of the configured members.
     pub endpoints: Vec<Endpoint>,
     /// The clocks.
@@ -85,15 +87,15 @@ impl Bootstrap {
         (self.tell)(text);
     }
 
-    pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts, time_left: Option<Duration>) -> Facts {
+    pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts, limit: Option<Duration>) -> Facts {
         let sources = Sources {
             settings: &self.settings,
-            snapshots: &self.snapshots,
+            snapshots: &self.quick,
             endpoints: &self.endpoints,
             memory: &self.memory,
             request: &self.request,
         };
-        gather(&sources, Duration::from_secs(waited_seconds), attempts, time_left).await
+        gather(&sources, Duration::from_secs(waited_seconds), attempts, limit).await
     }
 
     /// Looks and decides once; changes nothing.
@@ -115,9 +117,17 @@ impl Bootstrap {
         let mut pause = FIRST_PAUSE;
         let mut said: Option<(String, Duration)> = None;
         let mut steps = 0u32;
+        let mut held = None;
+        if let Err(e) = self.settle().await {
+            self.say(&format!(
+                "warning: what an interrupted restore left behind could not be tidied up: {}",
+                e.one_line()
+            ));
+        }
         loop {
-            let time_left = options.deadline.map(|d| d.saturating_sub(elapsed()));
-            let facts = self.look(elapsed().as_secs(), attempts.clone(), time_left).await;
+            // Steps are not cut at the deadline: a restore that is half way would begin again at the next run.
+            let left = options.deadline.map(|deadline| deadline.saturating_sub(elapsed()));
+            let facts = self.look(elapsed().as_secs(), attempts.clone(), left).await;
             let mut verdict = decide(&facts, &self.settings.policy);
             let outcome = match &verdict.decision {
                 Decision::Start => Some(Outcome::Start),
@@ -125,9 +135,23 @@ impl Bootstrap {
                 _ => None,
             };
             if let Some(outcome) = outcome {
-                return self.end(outcome, verdict, facts, done);
+                return self.end(outcome, verdict, facts, done, held.is_some());
             }
             let step = if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
+                None
+            } else if held.is_none() {
+                // Only a step needs the lock: a host that starts, waits or refuses changes nothing.
+                held = lock::try_take(&self.settings.state_dir)?;
+                if held.is_some() {
+                    // The other one may have changed everything since the look.
+                    continue;
+                }
+                let e = lock::taken(&self.settings.state_dir);
+                if !options.wait_on_refusal {
+                    return Err(e);
+                }
+                verdict.because = format!("{} [waiting: {}]", verdict.because, e.one_line());
+                self.tell_once(&mut said, &verdict, elapsed());
                 None
             } else {
                 self.tell_once(&mut said, &verdict, elapsed());
@@ -162,7 +186,7 @@ impl Bootstrap {
             if let Some(deadline) = options.deadline
                 && elapsed().saturating_add(pause) > deadline
             {
-                return self.end(Outcome::Undecided, verdict, facts, done);
+                return self.end(Outcome::Undecided, verdict, facts, done, held.is_some());
             }
             tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * random::fraction())).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -186,7 +210,7 @@ impl Bootstrap {
     async fn step(&self, verdict: &Verdict, facts: &Facts) -> StepResult {
         match &verdict.decision {
             Decision::MakePlan(draft) => self.make_plan(draft, facts).await,
-            Decision::Apply { generation } => self.apply(*generation).await,
+            Decision::Apply { generation } => self.apply(*generation, facts).await,
             Decision::Resume { generation } => self.resume(*generation).await,
             Decision::Quarantine => Ok(self.quarantine_now()?),
             Decision::Join { .. } | Decision::PutBack { .. } => Err(Error::new(
@@ -199,16 +223,32 @@ impl Bootstrap {
         }
     }
 
-    fn end(&self, outcome: Outcome, verdict: Verdict, facts: Facts, mut done: Vec<String>) -> Result<Report> {
+    /// Takes away what an interrupted run left behind, once the store's word and healthy data say that nothing needs it. `alone`: this run has the
+    /// lock of the host already.
+    fn tidy(&self, facts: &Facts, alone: bool) -> Result<()> {
+        let (Some(_), Some(DataDir::Healthy(_))) = (facts.store.known(), facts.data_dir.known()) else {
+            return Ok(());
+        };
+        let held = if alone { None } else { lock::try_take(&self.settings.state_dir)? };
+        // Another run may be building in there right now.
+        if alone || held.is_some() { staging::clean(&self.settings) } else { Ok(()) }
+    }
+
+    fn end(
+        &self,
+        outcome: Outcome,
+        verdict: Verdict,
+        facts: Facts,
+        mut done: Vec<String>,
+        alone: bool,
+    ) -> Result<Report> {
         let settings = &self.settings;
         if outcome == Outcome::Start {
-            let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
-            // A host that is about to run etcd belongs to a cluster from now on.
-            if facts.memory.known().is_some() {
-                self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
-            }
-            if let Some(path) = &settings.environment_file {
-                environment::write(path, &settings.policy)?;
+            // Nothing that is written down here is worth a healthy member that stays down: a full or read-only disk is said, and it starts.
+            for noted in [self.before_start(&facts), self.tidy(&facts, alone)] {
+                if let Err(e) = noted {
+                    self.say(&format!("warning: etcd may start, and this could not be done: {}", e.one_line()));
+                }
             }
         }
         // The reason of a wait was said when the wait began.
@@ -221,6 +261,31 @@ impl Bootstrap {
             self.say(&format!("warning: {}", e.one_line()));
         }
         Ok(Report { outcome, verdict, facts, done })
+    }
+}
+
+impl Bootstrap {
+    /// What a host that is about to run etcd keeps for later boots.
+    fn before_start(&self, facts: &Facts) -> Result<()> {
+        let settings = &self.settings;
+        if let Some(path) = &settings.environment_file {
+            environment::write(path, &settings.policy)?;
+        }
+        if facts.memory.known().is_none() {
+            return Ok(());
+        }
+        // It belongs to a cluster from now on.
+        let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
+        self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
+        let Some(DataDir::Healthy(member)) = facts.data_dir.known() else { return Ok(()) };
+        self.memory.mounted(mount::point_of(&settings.data_dir)?)?;
+        // A request whose plan this data was made for is done, also when the power went between the rename and the note of it. Left armed, it
+        // would keep the host down at the next boot with the store away.
+        let life = facts.store.known().and_then(|s| s.life_of(member.cluster_id));
+        match (life.and_then(|l| l.request.as_ref()), facts.request.known()) {
+            (Some(done), Some(Some(armed))) if *done == armed.id => self.consume(done),
+            _ => Ok(()),
+        }
     }
 }
 

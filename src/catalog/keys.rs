@@ -96,7 +96,8 @@ pub enum SnapshotObject {
 /// Reads a key of a listing. Hostile and unknown keys are [`SnapshotObject::Foreign`].
 pub fn classify(key: &str) -> SnapshotObject {
     let Some(file) = key.strip_prefix(SNAPSHOTS) else { return SnapshotObject::Foreign };
-    let records: [(&str, fn(SnapshotName) -> SnapshotObject); 3] =
+    type Make = fn(SnapshotName) -> SnapshotObject;
+    let records: [(&str, Make); 3] =
         [(MANIFEST, SnapshotObject::Manifest), (VERIFIED, SnapshotObject::Verified), (HOLD, SnapshotObject::Hold)];
     for (suffix, make) in records {
         if let Some(name) = file.strip_suffix(suffix) {

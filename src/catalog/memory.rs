@@ -28,7 +28,6 @@ type Hook = Box<dyn FnMut(&str, &str) -> Option<Fault> + Send>;
 pub(crate) struct MemoryStore {
     objects: Mutex<BTreeMap<String, Bytes>>,
     hook: Mutex<Option<Hook>>,
-    calls: Mutex<Vec<String>>,
 }
 
 impl MemoryStore {
@@ -61,13 +60,7 @@ impl MemoryStore {
         self.objects.lock().unwrap().remove(key);
     }
 
-    /// `operation key` of every call so far.
-    pub(crate) fn calls(&self) -> Vec<String> {
-        self.calls.lock().unwrap().clone()
-    }
-
     fn fault(&self, operation: &str, key: &str) -> StoreResult<Option<Fault>> {
-        self.calls.lock().unwrap().push(format!("{operation} {key}"));
         let fault = self.hook.lock().unwrap().as_mut().and_then(|hook| hook(operation, key));
         match fault {
             Some(Fault::Refuse(kind)) => {

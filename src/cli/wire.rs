@@ -68,6 +68,26 @@ impl Wire {
     /// # Errors
     /// When a secret cannot be read, or the configuration of the store is wrong.
     pub fn store(&self) -> Result<Arc<dyn ObjectStore>> {
+        self.store_within(self.limits.clone())
+    }
+
+    /// For the gate's looks around: it looks again by itself, and a cause that is hidden behind retries is told to nobody.
+    fn quick_limits(&self) -> Limits {
+        use std::time::Duration;
+        let quick = Duration::from_secs(10);
+        Limits {
+            connect: self.limits.connect.min(Duration::from_secs(5)),
+            idle: Duration::from_secs(20),
+            answer: Duration::from_secs(20),
+            attempts: 3,
+            retry_for: self.limits.retry_for.min(quick),
+            backoff_cap: Duration::from_secs(1),
+            tell: self.limits.tell,
+            ..Limits::default()
+        }
+    }
+
+    fn store_within(&self, limits: Limits) -> Result<Arc<dyn ObjectStore>> {
         match &self.settings().store {
             config::Store::Dir { path } => Ok(Arc::new(DirStore::open(path, self.clock.clone())?)),
             config::Store::S3(s3) => {
@@ -88,7 +108,7 @@ impl Wire {
                     path_style: Some(s3.path_style),
                     ca_file: s3.ca_file.clone(),
                     credentials,
-                    limits: self.limits.clone(),
+                    limits,
                 };
                 Ok(Arc::new(S3Store::connect(options, self.clock.clone())?))
             }
@@ -100,9 +120,13 @@ impl Wire {
     /// # Errors
     /// As [`Wire::store`], or when the token cannot be read.
     pub fn records(&self) -> Result<Records> {
+        self.records_over(self.store()?)
+    }
+
+    fn records_over(&self, store: Arc<dyn ObjectStore>) -> Result<Records> {
         let cluster = &self.settings().cluster;
         let token = Token::new(&cluster.token()?).or_fail(Kind::Config, || "cluster.token_file")?;
-        Ok(Records::new(self.store()?, Arc::new(Keyring::new(token)), cluster.name.clone()))
+        Ok(Records::new(store, Arc::new(Keyring::new(token)), cluster.name.clone()))
     }
 
     /// The snapshots in the store.
@@ -169,6 +193,7 @@ impl Wire {
             request: RequestFile::new(&settings.request_file),
             settings,
             snapshots: self.snapshots()?,
+            quick: Snapshots::new(self.records_over(self.store_within(self.quick_limits())?)?),
             endpoints: endpoints?,
             clock: self.clock.clone(),
             tell,

@@ -10,7 +10,7 @@ use crate::core::model::Compression;
 const INPUT_BUFFER: usize = 128 * 1024;
 
 enum Inner<R: Read> {
-    Gzip(MultiGzDecoder<BufReader<R>>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
     Plain(BufReader<R>),
 }
@@ -56,7 +56,7 @@ impl<R: Read> Decoder<R> {
             && let State::Unread(compression, source) = std::mem::replace(&mut self.state, State::Failed)
         {
             self.state = State::Open(match compression {
-                Compression::Gzip => Inner::Gzip(MultiGzDecoder::new(source)),
+                Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(source))),
                 Compression::Zstd => Inner::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(source)?)),
                 Compression::None => Inner::Plain(source),
             });

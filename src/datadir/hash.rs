@@ -163,11 +163,10 @@ fn key_bucket<R: ReadAt>(image: &Image<R>) -> Result<Option<Bucket>> {
     Ok(image.buckets(&mut image.seen())?.into_iter().find(|(name, _)| name == KEY).map(|(_, bucket)| bucket))
 }
 
-fn each_change<R: ReadAt>(
-    image: &Image<R>,
-    bucket: &Bucket,
-    visit: &mut dyn FnMut(RevisionKey, KeyValue<'_>, &[u8], &[u8]),
-) -> Result<()> {
+/// Is given a change, and its key and value as they are stored.
+type Visit<'a> = dyn FnMut(RevisionKey, KeyValue<'_>, &[u8], &[u8]) + 'a;
+
+fn each_change<R: ReadAt>(image: &Image<R>, bucket: &Bucket, visit: &mut Visit<'_>) -> Result<()> {
     image.walk(bucket, &mut image.seen(), &mut |item| {
         let (at, kv) = image.in_image(decode_item(item.key, item.value))?;
         visit(at, kv, item.key, item.value);

@@ -55,7 +55,7 @@ pub(super) fn explain(endpoint: &str, call: &str, e: &etcd_client::Error) -> Etc
 
 fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, Option<&'static str>) {
     let has = |part: &str| cause.contains(part);
-    let by_text: [(&str, EtcdErrorKind, &'static str); 15] = [
+    let by_text: [(&str, EtcdErrorKind, &'static str); 17] = [
         (
             "user name is empty",
             EtcdErrorKind::Denied,
@@ -104,6 +104,18 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
             EtcdErrorKind::Tls,
             "etcd seems to speak plain http there: write http:// in etcd.endpoint, or give etcd its certificates",
         ),
+        (
+            "tls handshake eof",
+            EtcdErrorKind::Tls,
+            "etcd seems to speak plain http there: write http:// in etcd.endpoint, or give etcd its certificates",
+        ),
+        // TLS 1.3 tells a client only after its handshake that its certificate is missing or unwanted, and then the line is gone.
+        (
+            "operation was canceled",
+            EtcdErrorKind::Tls,
+            "etcd closed the connection right after the handshake: it probably asks for a client certificate that it knows; \
+             set or check etcd.cert_file and etcd.key_file",
+        ),
         ("refused", EtcdErrorKind::Unreachable, "nothing listens there: is etcd running, and is etcd.endpoint right?"),
         (
             "http2 error",
@@ -119,27 +131,15 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
     // Only etcd itself can speak of itself; the transport's words are looked at otherwise.
     let etcd_says = has("etcdserver:");
     for (part, kind, hint) in by_text {
+        if kind == EtcdErrorKind::Tls && !endpoint.starts_with("https://") {
+            continue;
+        }
         if has(part) && (!etcd_says || kind == EtcdErrorKind::Denied) {
             return (kind, Some(hint));
         }
     }
-    // The connection was made and broke: mostly one side speaks TLS and the other does not, or not as it should.
-    if !etcd_says && (has("connection error") || has("connection closed") || has("operation was canceled")) {
-        return match endpoint.starts_with("https://") {
-            true => (
-                EtcdErrorKind::Tls,
-                Some(
-                    "etcd ended the connection: where it asks for a client certificate, set etcd.cert_file and etcd.key_file; otherwise: journalctl -u etcd",
-                ),
-            ),
-            false => (
-                EtcdErrorKind::Unreachable,
-                Some(
-                    "if etcd serves TLS there, write https:// in etcd.endpoint and set etcd.ca_file; if it is no etcd, correct host and port (2379)",
-                ),
-            ),
-        };
-    }
+    // A line that breaks within a call has any code.
+    let by_transport = !etcd_says && (has("transport error") || has("connection error"));
     let quorum = "look at the other members: etcdctl endpoint status --cluster";
     match grpc {
         Some(code::PERMISSION_DENIED) => (
@@ -151,15 +151,16 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
         }
         Some(code::INVALID_ARGUMENT) => (EtcdErrorKind::Failed, None),
         Some(code::UNAVAILABLE | code::DEADLINE_EXCEEDED) if etcd_says => (EtcdErrorKind::NoQuorum, Some(quorum)),
-        Some(code::UNAVAILABLE) if endpoint.starts_with("http://") => (
+        Some(_) if endpoint.starts_with("http://") && (by_transport || grpc == Some(code::UNAVAILABLE)) => (
             EtcdErrorKind::Unreachable,
             Some(
-                "if etcd serves TLS there, write https:// in etcd.endpoint and set etcd.ca_file; otherwise: journalctl -u etcd",
+                "if etcd serves TLS there, write https:// in etcd.endpoint and set etcd.ca_file; if it is no etcd, correct host and port (2379); otherwise: journalctl -u etcd",
             ),
         ),
         Some(code::UNAVAILABLE | code::DEADLINE_EXCEEDED) | None => {
             (EtcdErrorKind::Unreachable, Some("check that etcd is running: journalctl -u etcd"))
         }
+        Some(_) if by_transport => (EtcdErrorKind::Unreachable, Some("check that etcd is running: journalctl -u etcd")),
         Some(_) => (EtcdErrorKind::Failed, None),
     }
 }
@@ -171,15 +172,18 @@ mod tests {
 
     #[test]
     fn what_etcd_and_the_transport_say_is_told_apart() {
+        let clear = "http://127.0.0.1:2379";
+        for text in [
+            "transport error: connection error: stream closed because of a broken pipe",
+            "operation was canceled: transport error",
+        ] {
+            let (kind, said) = classify(Some(2), text, clear);
+            assert_eq!(kind, Unreachable, "{text}");
+            assert!(said.unwrap_or_default().contains("https://"), "{text}: {said:?}");
+        }
         for (code, text, expected, hint) in [
             (Some(14), "etcdserver: no leader", NoQuorum, "endpoint status"),
             (Some(14), "etcdserver: request timed out", NoQuorum, "endpoint status"),
-            (
-                Some(2),
-                "transport error: connection error: stream closed because of a broken pipe",
-                Tls,
-                "etcd.cert_file",
-            ),
             (Some(1), "operation was canceled: transport error: connection closed", Tls, "etcd.cert_file"),
             (Some(4), "context deadline exceeded", Unreachable, "journalctl"),
             (Some(14), "tcp connect error: Connection refused (os error 111)", Unreachable, "running"),
@@ -187,6 +191,7 @@ mod tests {
             (Some(14), "invalid peer certificate: certificate expired: verification time", Tls, "renew"),
             (Some(14), "connection error: received fatal alert: CertificateRequired", Tls, "etcd.cert_file"),
             (Some(14), "received fatal alert: BadCertificate", Tls, "client certificate"),
+            (Some(1), "operation was canceled: transport error: connection closed", Tls, "etcd.cert_file"),
             (Some(3), "etcdserver: user name is empty", Denied, "etcd.username"),
             (Some(3), "etcdserver: authentication failed, invalid user ID or password", Denied, "password_file"),
             (Some(7), "etcdserver: permission denied", Denied, "role"),

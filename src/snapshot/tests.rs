@@ -262,7 +262,7 @@ async fn a_spool_is_put_in_order_after_a_crash() {
     let dir = host.spool.dir();
     let at = |name: &str| dir.join(name);
     // Power went between the manifest and the last rename.
-    std::fs::rename(&whole.payload, at(&format!("{NAME}.part"))).unwrap();
+    crate::sys::fs::rename(&whole.payload, &at(&format!("{NAME}.part"))).unwrap();
     // Half-written ones, with and without a manifest that does not fit.
     std::fs::write(at("half.part"), "half").unwrap();
     std::fs::write(at(".x.db.0011.part"), "temporary").unwrap();
@@ -362,7 +362,8 @@ async fn damage_in_the_store_is_found_named_and_recorded() {
 async fn a_signed_manifest_that_lies_is_found_by_verify() {
     let host = Host::new();
     let saved = saved(&host).await;
-    let lies: [(&str, fn(&mut crate::core::manifest::Manifest)); 2] = [
+    type Lie = fn(&mut crate::core::manifest::Manifest);
+    let lies: [(&str, Lie); 2] = [
         ("revision", |m| m.revision = Revision(31)),
         ("HashKV", |m| {
             m.hash_kv = Some(crate::core::manifest::HashKv {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_lifeboat::ports::{ObjectStore, PutMode, StoreErrorKind};
 use etcd_lifeboat::store::s3::S3Options;
+use futures::{StreamExt, stream};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 
@@ -16,13 +17,13 @@ use super::support::{self, Fault, Op};
 
 const MIB: usize = 1 << 20;
 
-/// Limits that make every end come soon.
+/// Limits that make every end come soon, and leave a busy machine time to answer.
 pub fn quick(mut options: S3Options) -> S3Options {
     let limits = &mut options.limits;
     limits.connect = Duration::from_secs(2);
-    limits.idle = Duration::from_millis(300);
-    limits.answer = Duration::from_millis(600);
-    limits.complete = Duration::from_millis(800);
+    limits.idle = Duration::from_millis(800);
+    limits.answer = Duration::from_millis(1500);
+    limits.complete = Duration::from_millis(1500);
     limits.attempts = 4;
     limits.retry_for = Duration::from_secs(20);
     options
@@ -65,23 +66,26 @@ async fn passing_faults_are_ridden_out() {
         Fault::LoseAnswer,
         Fault::HangAnswer,
     ];
-    let mut tasks = tokio::task::JoinSet::new();
-    faults.into_iter().for_each(|fault| drop(tasks.spawn(ride_out(fault))));
-    tasks.join_all().await;
+    stream::iter(faults).map(ride_out).buffer_unordered(4).for_each(|()| async {}).await;
 }
 
 async fn ride_out(fault: Fault) {
     let (place, store) = start().await;
     for op in OPS {
-        // Twice: also a second write meets what the first one left.
-        place.server.faults().times(2, op, "", fault.clone());
+        // Twice, where it costs no waiting: a second attempt meets what the first one left.
+        let times = if matches!(fault, Fault::Hang | Fault::HangAnswer) { 1 } else { 2 };
+        place.server.faults().times(times, op, "", fault.clone());
         everything(&*store).await.unwrap_or_else(|e| panic!("{fault:?} on {op:?}: {e}"));
         assert_eq!(place.server.keys(), Vec::<String>::new());
         place.server.faults().clear();
     }
     // An initiation whose answer is lost leaves an upload that nobody knows the id of; that is the janitor's.
-    let unknowable = matches!(fault, Fault::LoseAnswer | Fault::HangAnswer);
-    assert_eq!(place.server.uploads_in_progress().len(), if unknowable { 2 } else { 0 }, "{fault:?}");
+    let left = match fault {
+        Fault::LoseAnswer => 2,
+        Fault::HangAnswer => 1,
+        _ => 0,
+    };
+    assert_eq!(place.server.uploads_in_progress().len(), left, "{fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,17 +112,23 @@ async fn lasting_faults_end_and_leave_nothing() {
         (Op::List, Fault::Status(503, "SlowDown"), Unavailable),
         (Op::Delete, Fault::Reset, Unreachable),
     ];
-    for (op, fault, expected) in cases {
-        let (place, store) = start().await;
-        place.server.faults().always(op, "", fault.clone());
-        let e = everything(&*store).await.expect_err("a lasting fault was not seen");
-        assert_eq!(e.kind, expected, "{fault:?} on {op:?}: {e}");
-        if matches!(fault, Fault::Status(400..=499, _)) {
-            assert_eq!(place.server.faults().count(op, ""), 1, "{fault:?} on {op:?} was tried again");
-        }
-        place.server.faults().clear();
-        assert_eq!(place.server.uploads_in_progress(), Vec::new(), "{fault:?} on {op:?}");
+    let running = stream::iter(cases).map(|(op, fault, expected)| last(op, fault, expected));
+    running.buffer_unordered(4).for_each(|()| async {}).await;
+}
+
+async fn last(op: Op, fault: Fault, expected: StoreErrorKind) {
+    let (place, store) = start().await;
+    place.server.faults().always(op, "", fault.clone());
+    let e = everything(&*store).await.expect_err("a lasting fault was not seen");
+    assert_eq!(e.kind, expected, "{fault:?} on {op:?}: {e}");
+    if matches!(fault, Fault::Status(400..=499, _)) {
+        // Three parts may be on their way at once.
+        let most = if op == Op::UploadPart { 3 } else { 1 };
+        let sent = place.server.faults().count(op, "");
+        assert!(sent <= most, "{fault:?} on {op:?} was tried again: sent {sent} times");
     }
+    place.server.faults().clear();
+    assert_eq!(place.server.uploads_in_progress(), Vec::new(), "{fault:?} on {op:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -355,14 +365,17 @@ async fn absence_needs_the_word_of_the_store() {
 async fn a_listing_shows_only_our_folder() {
     let (place, _) = start().await;
     let one = |key: &str| format!("<Contents><Key>{key}</Key><Size>1</Size></Contents>");
-    let keys = ["f/a", "f2/b", "c", "f/", "f/../d", "f//e", "f/dir/", "F/g"];
+    let keys = ["f/a", "f2/b", "c", "f/", "f/../d", "f//e", "f/dir/", "F/g", "f/h"];
     let body =
         format!("<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>", keys.map(one).concat());
     let raw = Raw::start(move |_| answer(200, "", &body)).await;
     let mut options = quick(place.s3.options("/f/"));
     options.endpoint = raw.endpoint.clone();
-    let listed = place.s3.connect(options).list("").await.expect("list");
-    assert_eq!(listed.iter().map(|m| m.key.as_str()).collect::<Vec<_>>(), ["a"]);
+    let store = place.s3.connect(options);
+    for (prefix, expected) in [("", vec!["a", "h"]), ("a", vec!["a"]), ("b", Vec::new())] {
+        let listed = store.list(prefix).await.expect("list");
+        assert_eq!(listed.iter().map(|m| m.key.as_str()).collect::<Vec<_>>(), expected, "prefix {prefix:?}");
+    }
 }
 
 /// Stores that are not Amazon's choke on headers they do not know: this list changes only on purpose.

@@ -53,14 +53,15 @@ fn digest(bytes: &[u8]) -> Sha256 {
 /// Bytes that do not repeat with the size of a part.
 pub fn content(size: u64) -> Vec<u8> {
     let mut x = size | 1;
-    (0..size)
-        .map(|_| {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            (x >> 24) as u8
-        })
-        .collect()
+    let mut bytes = Vec::with_capacity(size as usize + 8);
+    while (bytes.len() as u64) < size {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        bytes.extend_from_slice(&x.to_le_bytes());
+    }
+    bytes.truncate(size as usize);
+    bytes
 }
 
 pub fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf, Sha256) {

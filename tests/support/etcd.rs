@@ -62,6 +62,11 @@ impl EtcdPorts {
     pub fn peer_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.peer.number())
     }
+
+    /// Without TLS.
+    pub fn client_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client.number())
+    }
 }
 
 /// A running member. Dropping it kills it.

@@ -58,7 +58,8 @@ fn recorded(look: &Look<'_>) -> Vec<Configuration> {
 pub(super) fn removed(look: &Look<'_>) -> Option<Verdict> {
     let DataDir::Healthy(member) = look.data_known()? else { return None };
     let cluster = quorate(look).filter(|c| c.cluster_id == member.cluster_id)?;
-    if cluster.members.iter().any(|m| m.id == member.member_id) {
+    // No cluster is without members: an empty list is one that could not be read, which is never "removed".
+    if cluster.members.is_empty() || cluster.members.iter().any(|m| m.id == member.member_id) {
         return None;
     }
     Some(Verdict::new(

@@ -157,7 +157,14 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
         0 => String::new(),
         n => format!("; {n} newer one(s) were found broken and passed over"),
     };
-    Some(Verdict::new(
+    // One of them may be newer than the best: an upgraded or re-keyed host wrote it, or it was altered. Its revision is nobody's to know, so that
+    // it was passed over is said, and never hidden behind the one that is restored.
+    let untrusted: Vec<_> =
+        store.snapshots.iter().filter_map(|s| s.manifest.as_ref().err().map(|why| (&s.name, why))).collect();
+    let note = untrusted.last().map(|(last, why)| {
+        format!("{} snapshot(s) cannot be trusted and were not considered, among them {last}: {why}", untrusted.len())
+    });
+    let mut verdict = Verdict::new(
         Rule::S2,
         Decision::MakePlan(Draft {
             generation: look.next_generation(),
@@ -171,7 +178,9 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
             candidate.generation,
             candidate.revision
         ),
-    ))
+    );
+    verdict.notes.extend(note);
+    Some(verdict)
 }
 
 /// S3: there is a snapshot to restore, and nobody allowed that.
