@@ -159,7 +159,6 @@ impl Lab {
         let mut wrong = Vec::new();
         for case in cases {
             let out = self.run(case.set, case.args);
-            println!("=== {}\n{}\n", case.what, out.text());
             let said = format!("{}{}", out.stdout, out.stderr);
             let mut faults = self.faults(&out);
             if out.code != Some(case.code) {
