@@ -114,6 +114,31 @@ impl Error {
         self.hint.as_deref()
     }
 
+    /// What to type next: the hint, else that of a cause, else what the operating system's own error calls for.
+    pub fn advice(&self) -> Option<String> {
+        if let Some(hint) = &self.hint {
+            return Some(hint.clone());
+        }
+        let mut next = StdError::source(self);
+        while let Some(cause) = next {
+            if let Some(hint) = cause.downcast_ref::<Error>().and_then(Error::hint_text) {
+                return Some(hint.to_owned());
+            }
+            if let Some(hint) = cause.downcast_ref::<std::io::Error>().and_then(of_the_system) {
+                return Some(hint.to_owned());
+            }
+            next = cause.source();
+        }
+        None
+    }
+
+    /// The same failure under another class, for a caller who knows better whose fault it is.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// The messages of the causes, outermost first.
     pub fn causes(&self) -> Vec<String> {
         let mut out = Vec::new();
@@ -138,6 +163,20 @@ impl Error {
         }
         line.replace('\n', " ")
     }
+}
+
+/// What a person can do about an error of the operating system. Short: the message names the object.
+fn of_the_system(e: &std::io::Error) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    Some(match e.kind() {
+        ErrorKind::PermissionDenied => "run it as root, or give this user access to that path: namei -l PATH",
+        ErrorKind::NotFound => "correct the path, or create what is missing on it: namei -l PATH",
+        ErrorKind::NotADirectory => "a file stands where a directory is needed: correct the path",
+        ErrorKind::IsADirectory => "a directory stands where a file is needed: correct the path",
+        ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only: findmnt -T PATH, then look at dmesg",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room there, then type the same again: df -h PATH",
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Error {
@@ -187,5 +226,17 @@ mod tests {
         assert_eq!(e.one_line(), "cannot save: cannot open /a: permission denied");
         assert_eq!(e.hint_text(), Some("run as root"));
         assert_eq!(e.kind().exit_code(), 1);
+    }
+
+    #[test]
+    fn advice_comes_from_the_nearest_that_has_one() {
+        let io = || std::io::Error::from_raw_os_error(nix::libc::EROFS);
+        let plain = Error::new(Kind::Io, "cannot write /a").caused_by(io());
+        assert!(plain.advice().is_some_and(|a| a.contains("read-only")), "{plain:?}");
+        let inner = Error::new(Kind::Io, "cannot write /a").caused_by(io()).hint("use /b");
+        let outer = Error::new(Kind::Store, "cannot save").caused_by(inner);
+        assert_eq!(outer.advice().as_deref(), Some("use /b"));
+        assert_eq!(Error::new(Kind::Io, "x").advice(), None);
+        assert_eq!(Error::new(Kind::Config, "x").of_kind(Kind::Usage).kind(), Kind::Usage);
     }
 }

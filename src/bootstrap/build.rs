@@ -171,7 +171,7 @@ async fn from_snapshot(
         ));
     }
     for alarm in &built.dropped_alarms {
-        tracing::warn!("a {alarm:?} alarm had travelled inside {name}; it was dropped from the restored data");
+        tracing::warn!("an alarm ({alarm}) had travelled inside {name}; it was dropped from the restored data");
     }
     Ok(built)
 }
@@ -187,11 +187,22 @@ async fn inspect(staging: &Path, built: &Built) -> Result<()> {
         other => Err(Error::new(
             Kind::Internal,
             format!(
-                "what was built in {} is not a healthy member of cluster {}: {other:?}",
+                "what was built in {} is not a healthy member of cluster {}: {}",
                 staging.display(),
-                built.cluster_id
+                built.cluster_id,
+                describe(&other)
             ),
         )),
+    }
+}
+
+fn describe(state: &DirState) -> String {
+    match state {
+        DirState::Absent => "it is absent".into(),
+        DirState::Empty => "it is empty".into(),
+        DirState::InUse => "an etcd runs on it".into(),
+        DirState::Damaged { what } => what.clone(),
+        DirState::Healthy(m) => format!("it holds member {} of cluster {}", m.member_id, m.cluster_id),
     }
 }
 

@@ -50,17 +50,26 @@ impl RequestFile {
                 hint: Some("lifeboat restore-once --cancel takes the request back".into()),
             })
         };
+        let unreadable = |path: &std::path::Display<'_>, e: &io::Error| {
+            Observed::Unknown(Cause {
+                code: CauseCode::LocalIo,
+                text: format!("{path} cannot be read: {e}"),
+                hint: Some(format!(
+                    "run it as root, as the unit does, or correct the access to {path}: namei -l {path}"
+                )),
+            })
+        };
         match std::fs::metadata(&self.path) {
             Ok(m) if m.len() > MOST_BYTES => {
                 return unknown(CauseCode::BadRecord, format!("{path} is too long for a request"));
             }
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Observed::Known(None),
-            Err(e) => return unknown(CauseCode::LocalIo, format!("{path} cannot be read: {e}")),
+            Err(e) => return unreadable(&path, &e),
         }
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
-            Err(e) => return unknown(CauseCode::LocalIo, format!("{path} cannot be read: {e}")),
+            Err(e) => return unreadable(&path, &e),
         };
         match toml::from_str::<Content>(&text) {
             Ok(c) if c.snapshot != "latest" && SnapshotName::new(&c.snapshot).is_err() => unknown(

@@ -195,7 +195,7 @@ impl Bootstrap {
 
     fn tell_once(&self, said: &mut Option<(String, Duration)>, verdict: &Verdict, now: Duration) {
         // Numbers in the text (ages, seconds) change at each look; the reason does not.
-        let reason: String = format!("{} {:?} {}", verdict.rule, verdict.decision, verdict.because)
+        let reason: String = format!("{} {} {}", verdict.rule, verdict.decision, verdict.because)
             .chars()
             .filter(|c| !c.is_ascii_digit())
             .collect();
@@ -251,8 +251,11 @@ impl Bootstrap {
                 }
             }
         }
-        events::verdict(&verdict);
-        (self.tell)(&one_line(&verdict));
+        // The reason of a wait was said when the wait began.
+        if outcome != Outcome::Undecided {
+            events::verdict(&verdict);
+            (self.tell)(&one_line(&verdict));
+        }
         done.push(format!("{}: {}", verdict.rule, verdict.because));
         if let Err(e) = history::write(&settings.state_dir, self.clock.now(), &facts, &settings.policy, &verdict) {
             self.say(&format!("warning: {}", e.one_line()));

@@ -34,7 +34,7 @@ pub enum ReadError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// It is there, and must not be followed.
-    #[error("{location}/{key} cannot be trusted: {problem}")]
+    #[error("{key} in {location} cannot be trusted: {problem}")]
     Problem {
         /// Where.
         location: String,
@@ -51,12 +51,9 @@ impl From<ReadError> for Error {
             ReadError::Store(e) => e.into(),
             ReadError::Problem { ref problem, .. } => {
                 let out = Error::new(Kind::Verification, e.to_string());
-                match problem {
-                    RecordProblem::OtherToken { .. } => {
-                        out.hint("put the token that the cluster was using into cluster.token_file")
-                    }
-                    RecordProblem::OtherCluster(_) => out.hint("check cluster.name and the folder of the store"),
-                    _ => out,
+                match problem.hint() {
+                    Some(hint) => out.hint(hint),
+                    None => out,
                 }
             }
         }

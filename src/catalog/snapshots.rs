@@ -247,15 +247,22 @@ impl Snapshots {
         if name_or_latest == "latest" {
             let listing = self.list().await?;
             return listing.latest().map(|c| c.manifest.clone()).ok_or_else(|| {
-                let unusable = listing.entries.len();
-                missing(match unusable {
-                    0 => format!("there is no snapshot in {location}"),
-                    n => format!("none of the {n} snapshots in {location} can be the latest one"),
-                })
+                // The newest speaks for the others: mostly all of them have the same fault.
+                let why = listing.entries.iter().rev().find_map(|e| e.state.as_ref().err().map(|p| (&e.name, p)));
+                let n = listing.entries.len();
+                match why {
+                    None if n == 0 => missing(format!("there is no snapshot in {location}")),
+                    None => missing(format!("none of the {n} snapshots in {location} can be the latest one")),
+                    Some((name, problem)) => Error::new(
+                        Kind::Verification,
+                        format!("none of the {n} snapshots in {location} can be the latest one; of {name}: {problem}"),
+                    )
+                    .hint(problem.hint().unwrap_or("see what is there with: lifeboat ls")),
+                }
             });
         }
         let name = SnapshotName::new(name_or_latest)
-            .map_err(|e| Error::new(Kind::Usage, "cannot look for the snapshot").caused_by(e))?;
+            .map_err(|e| missing("cannot look for the snapshot".to_owned()).of_kind(Kind::Usage).caused_by(e))?;
         self.read_manifest(&name).await?.ok_or_else(|| missing(format!("there is no snapshot {name} in {location}")))
     }
 

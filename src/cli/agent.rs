@@ -11,7 +11,8 @@ use crate::sys::notify::Notify;
 
 pub(super) async fn run(wire: &Wire) -> Result<ExitCode> {
     start_logging(wire)?;
-    agent::run(parts(wire)?, || Wire::new(wire.path.as_deref()).and_then(|new| parts(&new)), Notify::new()).await?;
+    let load = || Wire::new(wire.path.as_deref()).and_then(|new| parts(&new));
+    agent::run(parts(wire)?, load, Notify::new()).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,15 +33,24 @@ struct DryRun {
 
 pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &Printer) -> Result<ExitCode> {
     if let Some(file) = &args.facts {
-        let text = std::fs::read(file).or_fail(Kind::Usage, || format!("cannot read {}", file.display()))?;
+        let text = std::fs::read(file)
+            .or_fail(Kind::Usage, || format!("cannot read the recorded facts {}", file.display()))
+            .map_err(|e| e.hint("the history folder under bootstrap.state_dir has such files"))?;
         let recorded: Recorded = serde_json::from_slice(&text)
             .or_fail(Kind::Usage, || format!("{} holds no recorded facts", file.display()))
             .map_err(|e| e.hint("the history folder under bootstrap.state_dir has such files"))?;
         let verdict = decide(&recorded.facts, &recorded.policy);
         return dry(recorded.facts, verdict, printer);
     }
-    let wire = Wire::new(config)?;
     let in_unit = runs_in_unit();
+    let mut wire = if args.dry_run { Wire::by_hand(config)? } else { Wire::new(config)? };
+    // In the unit the gate looks again for ever; its own line says what it waits for.
+    wire.limits.tell = Some(if in_unit { log_once } else { render::note });
+    if let Some(deadline) = args.deadline {
+        // The cause must be known, and said, before the time is over.
+        wire.limits.retry_for = wire.limits.retry_for.min(deadline / 2);
+        wire.limits.connect = wire.limits.connect.min(deadline / 2);
+    }
     let notify = Arc::new(Notify::new());
     if in_unit {
         start_logging(&wire)?;
@@ -81,6 +91,14 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
         Outcome::Refused => ExitCode::from(Kind::Refused.exit_code()),
         Outcome::Undecided => ExitCode::from(Kind::Undecided.exit_code()),
     })
+}
+
+/// A slow store is said once in the log; the verdict says it from then on.
+fn log_once(text: &str) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        tracing::warn!("{text}");
+    }
 }
 
 /// systemd starts units with an invocation id, and is their parent; a shell inside of one is not.
@@ -160,7 +178,8 @@ fn people(dry: &DryRun) -> String {
         }
     };
     let live = if facts.live.clusters.is_empty() {
-        "no member answers".to_owned()
+        let why: Vec<&str> = facts.live.silent.iter().map(|s| s.cause.text.as_str()).collect();
+        if why.is_empty() { "no member answers".to_owned() } else { format!("no member answers ({})", why.join("; ")) }
     } else {
         let cluster = |c: &crate::core::facts::LiveCluster| {
             format!("cluster {} answers, {}", c.cluster_id, if c.quorate { "quorate" } else { "WITHOUT quorum" })
@@ -180,7 +199,7 @@ fn people(dry: &DryRun) -> String {
         ("store", store),
         ("request", request),
         ("rule", verdict.rule.to_string()),
-        ("verdict", format!("{:?}", verdict.decision)),
+        ("verdict", verdict.decision.to_string()),
         ("because", verdict.because.clone()),
     ];
     rows.extend(verdict.notes.iter().map(|n| ("note", n.clone())));

@@ -44,7 +44,11 @@ pub(super) async fn run(args: &InspectArgs, printer: &Printer) -> Result<ExitCod
     }
     let report = tokio::task::spawn_blocking(move || inspect_any(&path))
         .await
-        .or_fail(Kind::Internal, || "the inspection was interrupted")??;
+        .or_fail(Kind::Internal, || "the inspection was interrupted")?
+        .map_err(|e| match (e.kind(), e.hint_text()) {
+            (Kind::Verification, None) => e.hint("it cannot be restored; another one: lifeboat ls"),
+            _ => e,
+        })?;
     let sound = report.info.trailer_ok != Some(false);
     printer.report(&report, people)?;
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(Kind::Verification.exit_code()) })
@@ -62,7 +66,16 @@ fn inspect_any(path: &Path) -> Result<FileReport> {
         std::io::copy(&mut reader, &mut file).map_err(|e| {
             fetch::error_of(e, || format!("cannot decompress {} into {}", path.display(), plain.display()))
         })?;
-        inspect_file(&plain)?
+        // The scratch file is nobody's concern.
+        let of_path = |e: Error| {
+            let text = e.message().replace(&plain.display().to_string(), &path.display().to_string());
+            let renamed = Error::new(e.kind(), text);
+            match e.advice() {
+                Some(hint) => renamed.hint(hint),
+                None => renamed,
+            }
+        };
+        inspect_file(&plain).map_err(of_path)?
     } else {
         inspect_file(path)?
     };
@@ -123,7 +136,7 @@ fn people(r: &FileReport) -> String {
     };
     let none = || "-".to_owned();
     let members: Vec<String> = i.members.iter().map(|m| format!("{} {}", m.id, m.name)).collect();
-    let alarms: Vec<String> = i.alarms.iter().map(|a| format!("{a:?}")).collect();
+    let alarms: Vec<String> = i.alarms.iter().map(ToString::to_string).collect();
     render::fields(&[
         ("file", format!("{}{}", r.path, if r.compressed { " (compressed)" } else { "" })),
         ("size", format!("{} ({} bytes)", render::bytes(i.size), i.size)),

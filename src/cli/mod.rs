@@ -37,11 +37,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let printer = Printer::new(cli.output);
-    match run(cli, &printer) {
+    let output = cli.output;
+    match run(cli, &Printer::new(output)) {
         Ok(code) => code,
         Err(e) => {
-            render::error(&e);
+            render::error(&e, output);
             ExitCode::from(e.kind().exit_code())
         }
     }
@@ -49,24 +49,49 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli, printer: &Printer) -> Result<ExitCode> {
     if let Command::Completions(args) = &cli.command {
-        clap_complete::generate(args.shell, &mut Cli::command(), "lifeboat", &mut std::io::stdout());
-        return Ok(ExitCode::SUCCESS);
+        // Not straight to standard output: the generator panics when that is closed early.
+        let mut script = Vec::new();
+        clap_complete::generate(args.shell, &mut Cli::command(), "lifeboat", &mut script);
+        return printer.text(&script).map(|()| ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .or_fail(Kind::Internal, || "cannot start the runtime")?;
-    let result = runtime.block_on(dispatch(&cli, printer));
+    let result = runtime.block_on(async {
+        // The agent and the gate end in their own way.
+        if matches!(cli.command, Command::Agent | Command::Bootstrap(_)) {
+            return dispatch(&cli, printer).await;
+        }
+        let stop = bootstrap::stop_signal()?;
+        let stopped = tokio::select! {
+            result = dispatch(&cli, printer) => return result,
+            () = stop => Error::new(Kind::Io, "stopped by a signal before the end; what was half done does not count")
+                .hint("type the same again; lifeboat ls shows what is in the store and in the spool"),
+        };
+        wind_up().await;
+        Err(stopped)
+    });
     // A blocking read that hangs (a dead disk) must not keep the process after its answer.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     result
 }
 
+/// Lets aborts of broken-off uploads reach the store, within a bound.
+async fn wind_up() {
+    for _ in 0..50 {
+        if tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
 async fn dispatch(cli: &Cli, printer: &Printer) -> Result<ExitCode> {
-    let wire = || Wire::new(cli.config.as_deref());
+    let wire = || Wire::by_hand(cli.config.as_deref());
     match &cli.command {
-        Command::Agent => agent::run(&wire()?).await,
+        Command::Agent => agent::run(&Wire::new(cli.config.as_deref())?).await,
         Command::Bootstrap(args) => bootstrap::run(cli.config.as_deref(), args, printer).await,
         Command::Save(args) => snapshots::save(&wire()?, args, printer).await,
         Command::Ls(args) => snapshots::ls(&wire()?, args, printer).await,

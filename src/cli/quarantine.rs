@@ -36,7 +36,11 @@ pub(super) async fn run(wire: &Wire, command: &QuarantineCommand, printer: &Prin
                 *yes,
             )?;
             let Some(aside) = quarantine::add(&settings, wire.clock.now()).await? else {
-                return Err(Error::new(Kind::NotFound, format!("there is no {}", member.display())));
+                return Err(Error::new(
+                    Kind::NotFound,
+                    format!("there is no {}, so nothing to move aside", member.display()),
+                )
+                .hint("check etcd.data_dir with: lifeboat config show"));
             };
             printer.report(&Listed { path: aside.display().to_string() }, |l| {
                 format!("moved to {}; nothing was deleted\n", l.path)

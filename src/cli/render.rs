@@ -30,7 +30,12 @@ impl Printer {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        match std::io::stdout().write_all(text.as_bytes()) {
+        self.text(text.as_bytes())
+    }
+
+    /// Prints a text as it is. A reader that has seen enough (`| head -1`) is no failure.
+    pub(super) fn text(&self, text: &[u8]) -> Result<()> {
+        match std::io::stdout().write_all(text).and_then(|()| std::io::stdout().flush()) {
             Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
                 Err(Error::new(Kind::Io, "cannot write to standard output").caused_by(e))
             }
@@ -44,13 +49,30 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// The error, its causes, and what to type next, on standard error.
-pub(super) fn error(e: &Error) {
+/// An error for programs, one line of JSON.
+#[derive(Serialize)]
+struct Failed<'a> {
+    error: &'a str,
+    kind: &'a str,
+    causes: Vec<String>,
+    hint: Option<String>,
+    exit_code: u8,
+}
+
+/// The error, its causes, and what to type next, on standard error: for programs as JSON, in its last line.
+pub(super) fn error(e: &Error, output: Output) {
+    if output == Output::Json {
+        let (error, kind) = (e.message(), e.kind().label());
+        let failed = Failed { error, kind, causes: e.causes(), hint: e.advice(), exit_code: e.kind().exit_code() };
+        if let Ok(line) = serde_json::to_string(&failed) {
+            return note(&line);
+        }
+    }
     let mut text = format!("error: {}\n", e.message());
     for cause in e.causes() {
         text.push_str(&format!("  caused by: {cause}\n"));
     }
-    if let Some(hint) = e.hint_text() {
+    if let Some(hint) = e.advice() {
         text.push_str(&format!("  hint: {hint}\n"));
     }
     let _ = std::io::stderr().write_all(text.as_bytes());
@@ -99,7 +121,11 @@ pub(super) fn ask(question: &str, yes: bool) -> Result<()> {
     }
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(Error::new(Kind::Refused, "this asks first, and there is no terminal to ask on").hint("add --yes"));
+        return Err(Error::new(
+            Kind::Refused,
+            format!("this asks first, and there is no terminal to ask on: {question}"),
+        )
+        .hint("add --yes if that is what you want; nothing was changed"));
     }
     let _ = write!(std::io::stderr(), "{question} Type yes: ");
     let mut answer = String::new();
@@ -107,7 +133,8 @@ pub(super) fn ask(question: &str, yes: bool) -> Result<()> {
     if answer.trim() == "yes" {
         Ok(())
     } else {
-        Err(Error::new(Kind::Refused, "nothing was changed: the answer was not yes"))
+        Err(Error::new(Kind::Refused, "nothing was changed: the answer was not yes")
+            .hint("type the same again and answer with the word yes, or add --yes"))
     }
 }
 

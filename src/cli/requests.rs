@@ -34,7 +34,7 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     };
     // What cannot be restored is refused now, not at the next boot.
     let manifest = wire.snapshots()?.resolve(name).await?;
-    let id = file.arm(name)?;
+    let id = file.arm(name).map_err(|e| e.context(format!("no restore is armed: cannot write {path}")))?;
     let report = Armed { snapshot: Some(name.clone()), id: Some(id), file: path, armed: true, cancelled: None };
     printer.report(&report, |r| {
         format!(
@@ -93,10 +93,14 @@ struct Lost {
 }
 
 pub(super) async fn declare_lost(wire: &Wire, args: &DeclareLostArgs, printer: &Printer) -> Result<ExitCode> {
-    let plans = Plans::new(wire.records()?);
+    let records = wire.records()?;
+    let location = records.store().location();
+    let plans = Plans::new(records);
     let (_, newest) = plans.history(Generation(0)).await?;
     let Some(newest) = newest else {
-        return Err(Error::new(Kind::NotFound, "the store has no plan, so there is no life to declare lost"));
+        let text = format!("{location} has no plan, so there is no life of the cluster to declare lost");
+        return Err(Error::new(Kind::NotFound, text)
+            .hint("check bucket and folder with: lifeboat config show; what a boot would do now: lifeboat bootstrap --dry-run"));
     };
     let generation = newest.plan.generation;
     let voters: Vec<String> = newest.plan.voters.iter().map(|v| v.name.to_string()).collect();

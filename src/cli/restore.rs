@@ -36,7 +36,9 @@ struct Report {
 pub(super) async fn run(config: Option<&Path>, args: &RestoreArgs, printer: &Printer) -> Result<ExitCode> {
     let data_dir = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(format!("{}.etcd", args.name)));
     let spec = RestoreSpec {
-        members: parse_initial_cluster(&args.initial_cluster)?,
+        members: parse_initial_cluster(&args.initial_cluster).map_err(|e| {
+            e.of_kind(Kind::Usage).context(format!("--initial-cluster \"{}\" cannot be used", args.initial_cluster))
+        })?,
         me: args.name.clone(),
         advertised: Some(args.initial_advertise_peer_urls.clone()),
         token: args.initial_cluster_token.clone(),
@@ -46,7 +48,7 @@ pub(super) async fn run(config: Option<&Path>, args: &RestoreArgs, printer: &Pri
         wal_dir: args.wal_dir.clone(),
     };
     // What is wrong with the words is said before anything is fetched.
-    restore::ids(&spec)?;
+    restore::ids(&spec).map_err(|e| e.of_kind(Kind::Usage))?;
     restore::check_target(&data_dir, args.wal_dir.as_deref())?;
     let (source, expected, what) = open(config, args, &data_dir).await?;
 
@@ -55,6 +57,7 @@ pub(super) async fn run(config: Option<&Path>, args: &RestoreArgs, printer: &Pri
     let staging = data_dir.join(STAGING);
     fs::remove_scratch(&staging)?;
     let result = build_and_install(source, expected, args, &staging, &data_dir, spec).await;
+    let result = result.map_err(|e| explain(e, &what, &data_dir));
     if result.is_err() {
         discard(&staging, &data_dir, existed);
     }
@@ -85,7 +88,7 @@ async fn open(config: Option<&Path>, args: &RestoreArgs, data_dir: &Path) -> Res
         return Err(Error::new(Kind::NotFound, format!("there is no file {}", args.snapshot))
             .hint("give a snapshot file, or the name of a snapshot as 'lifeboat ls' shows it"));
     }
-    let snapshots = Wire::new(config)?.snapshots()?;
+    let snapshots = Wire::by_hand(config)?.snapshots()?;
     let manifest = snapshots.resolve(&args.snapshot).await?;
     let expected = Expected {
         size: Some(manifest.raw.size),
@@ -133,6 +136,13 @@ async fn build_and_install(
     Ok(built)
 }
 
+/// Names what was restored, and says what to do about a damaged one.
+fn explain(e: Error, what: &str, data_dir: &Path) -> Error {
+    let damaged = e.kind() == Kind::Verification && e.hint_text().is_none();
+    let e = e.context(format!("cannot restore {what} into {}; nothing was put in place", data_dir.display()));
+    if damaged { e.hint("take another snapshot: lifeboat ls") } else { e }
+}
+
 /// Leaves nothing behind that was not there before.
 fn discard(staging: &Path, data_dir: &Path, existed: bool) {
     if let Err(e) = fs::remove_scratch(staging) {
@@ -163,7 +173,7 @@ fn people(r: &Report) -> String {
     ]);
     for alarm in &b.alarms {
         text.push_str(&format!(
-            "warning: the snapshot carries an alarm ({alarm:?}); etcd refuses writes until: etcdctl alarm disarm\n"
+            "warning: the snapshot carries an alarm ({alarm}); etcd refuses writes until: etcdctl alarm disarm\n"
         ));
     }
     if b.auth_enabled {

@@ -18,7 +18,9 @@ use crate::snapshot::save::SaveRequest;
 use crate::snapshot::verify::VerifyReport;
 
 pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Result<ExitCode> {
-    SnapshotName::new(&args.name).or_fail(Kind::Usage, || "--name cannot be the beginning of a snapshot's name")?;
+    SnapshotName::new(&args.name)
+        .or_fail(Kind::Usage, || "--name cannot be the beginning of a snapshot's name")
+        .map_err(|e| e.hint("such as: lifeboat save --name before-upgrade"))?;
     let (etcd, snapshots, spool) = (wire.etcd()?, wire.snapshots()?, wire.spool()?);
     let configured = wire.settings().schedules.first().map(|s| s.compression).unwrap_or_default();
     let plans = Plans::new(snapshots.records().clone());
@@ -39,25 +41,16 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
     };
     let progress = Progress::new("shipping", wire.clock.clone());
     let told = progress.clone();
-    let stop = stop_signal()?;
-    let work = async {
-        if args.no_ship {
-            return commands::save_only(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request).await;
-        }
-        let told = move |_: &SnapshotName, done| told.at(done, 0);
-        commands::save(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request, &told).await
-    };
-    let report = tokio::select! {
-        report = work => report,
-        () = stop => {
-            // What was under way is aborted, or its parts would stay in the bucket, invisible and billed.
-            snapshots.records().store().drain().await;
-            Err(Error::new(Kind::Refused, "stopped by a signal; nothing half is in the store")
-                .hint("a snapshot that was whole by then waits in the spool: see it with 'lifeboat ls --local'"))
-        }
+    let mut report = if args.no_ship {
+        commands::save_only(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request).await?
+    } else {
+        commands::save(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request, &move |_, done| {
+            told.at(done, 0)
+        })
+        .await?
     };
     progress.end();
-    let report = report?;
+    report.warnings.extend(unknown_voters(wire, &report));
     printer.report(&report, saved)?;
     match report.ship_error {
         // The snapshot is safe in the spool; the exit code says that the store has not got it.
@@ -75,6 +68,19 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
         }
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// A restore waits for ever for hosts that are not configured: better said now than then.
+fn unknown_voters(wire: &Wire, report: &SaveReport) -> Option<String> {
+    let members = &wire.settings().cluster.members;
+    let voters = report.manifest.voters.iter().map(|v| v.name.as_str());
+    let unknown: Vec<&str> = voters.filter(|name| members.iter().all(|m| m.name.as_str() != *name)).collect();
+    (!unknown.is_empty()).then(|| {
+        format!(
+            "etcd's members {} are not in cluster.members; the gate would not restore this snapshot by itself: give both the same names",
+            unknown.join(", ")
+        )
+    })
 }
 
 fn saved(report: &SaveReport) -> String {
@@ -123,6 +129,9 @@ fn listing(report: &LsReport, now: crate::core::model::Timestamp, location: &str
     }
     for problem in &report.problems {
         text.push_str(&format!("warning: {problem}\n"));
+    }
+    for hint in &report.hints {
+        text.push_str(&format!("hint: {hint}\n"));
     }
     text
 }

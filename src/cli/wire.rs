@@ -28,6 +28,8 @@ pub struct Wire {
     pub clock: Arc<dyn Clock>,
     /// The file that was named, for loading it again.
     pub path: Option<PathBuf>,
+    /// How long the store is tried. The commands of people are less patient than the agent.
+    pub limits: Limits,
 }
 
 /// A younger heartbeat means that a cluster of this store is alive.
@@ -40,7 +42,20 @@ impl Wire {
     /// Kind `Config`.
     pub fn new(path: Option<&Path>) -> Result<Self> {
         let loaded = config::load(path, std::env::vars_os().filter_map(utf8))?;
-        Ok(Wire { loaded, clock: Arc::new(SystemClock::new()), path: path.map(Path::to_path_buf) })
+        Ok(Wire {
+            loaded,
+            clock: Arc::new(SystemClock::new()),
+            path: path.map(Path::to_path_buf),
+            limits: Limits { tell: Some(|text| tracing::warn!("{text}")), ..Limits::default() },
+        })
+    }
+
+    /// As [`Wire::new`], for a command whose answer a person waits for: a store that cannot be reached fails it soon.
+    ///
+    /// # Errors
+    /// Kind `Config`.
+    pub fn by_hand(path: Option<&Path>) -> Result<Self> {
+        Ok(Wire { limits: Limits::by_hand(super::render::note), ..Wire::new(path)? })
     }
 
     /// What is in force.
@@ -53,7 +68,23 @@ impl Wire {
     /// # Errors
     /// When a secret cannot be read, or the configuration of the store is wrong.
     pub fn store(&self) -> Result<Arc<dyn ObjectStore>> {
-        self.store_within(Limits::default())
+        self.store_within(self.limits.clone())
+    }
+
+    /// For the gate's looks around: it looks again by itself, and a cause that is hidden behind retries is told to nobody.
+    fn quick_limits(&self) -> Limits {
+        use std::time::Duration;
+        let quick = Duration::from_secs(10);
+        Limits {
+            connect: self.limits.connect.min(Duration::from_secs(5)),
+            idle: Duration::from_secs(20),
+            answer: Duration::from_secs(20),
+            attempts: 3,
+            retry_for: self.limits.retry_for.min(quick),
+            backoff_cap: Duration::from_secs(1),
+            tell: self.limits.tell,
+            ..Limits::default()
+        }
     }
 
     fn store_within(&self, limits: Limits) -> Result<Arc<dyn ObjectStore>> {
@@ -162,7 +193,7 @@ impl Wire {
             request: RequestFile::new(&settings.request_file),
             settings,
             snapshots: self.snapshots()?,
-            quick: Snapshots::new(self.records_over(self.store_within(quick_limits())?)?),
+            quick: Snapshots::new(self.records_over(self.store_within(self.quick_limits())?)?),
             endpoints: endpoints?,
             clock: self.clock.clone(),
             tell,
@@ -220,20 +251,6 @@ impl Wire {
             environment_file: Some(s.etcd.environment_file.clone()),
             bump_revision: Some(s.bootstrap.bump_revision).filter(|n| *n > 0),
         })
-    }
-}
-
-/// For the gate's looks around: it looks again by itself, and a cause that is hidden behind retries is told to nobody.
-fn quick_limits() -> Limits {
-    use std::time::Duration;
-    Limits {
-        connect: Duration::from_secs(5),
-        idle: Duration::from_secs(20),
-        answer: Duration::from_secs(20),
-        attempts: 3,
-        retry_for: Duration::from_secs(10),
-        backoff_cap: Duration::from_secs(1),
-        ..Limits::default()
     }
 }
 

@@ -12,7 +12,7 @@ use super::schema::{KEYS, Key, Shape};
 /// One problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// Where: `file:line:column`, `file:line`, `environment variable NAME` or `default`.
+    /// Where: `file:line:column`, `file:line`, `environment variable NAME`, `default` or `not set`.
     pub(super) at: String,
     /// What, with the key.
     pub(super) text: String,
@@ -43,7 +43,11 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at, self.text)?;
+        // What no file says has no place; the key in the text is all that there is to show.
+        if !matches!(self.at.as_str(), "default" | "not set") {
+            write!(f, "{}: ", self.at)?;
+        }
+        write!(f, "{}", self.text)?;
         if let Some(snippet) = &self.snippet {
             write!(f, "\n{snippet}")?;
         }

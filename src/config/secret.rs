@@ -77,7 +77,8 @@ fn read_file(key: &str, path: &Path) -> Result<SecretString> {
         .map_err(|_| Error::new(Kind::Config, format!("{shown}, which {key} names, is not UTF-8 text")))?;
     let secret = SecretString::from(text.trim().to_owned());
     if secret.expose_secret().is_empty() {
-        return Err(Error::new(Kind::Config, format!("{shown}, which {key} names, is empty")));
+        return Err(Error::new(Kind::Config, format!("{shown}, which {key} names, is empty"))
+            .hint(format!("write the secret into {shown}, or set {key} to where it is")));
     }
     Ok(secret)
 }

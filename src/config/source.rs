@@ -70,6 +70,10 @@ fn read(path: &Path) -> Result<Source> {
         Error::new(Kind::Config, failed()).caused_by(e).hint(hint)
     })?;
     let meta = file.metadata().or_fail(Kind::Config, failed)?;
+    if !meta.is_file() {
+        return Err(Error::new(Kind::Config, format!("{}: it is not a file", failed()))
+            .hint("name the file itself, such as --config /etc/lifeboat/lifeboat.toml"));
+    }
     let mut bytes = Vec::new();
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).or_fail(Kind::Config, failed)?;
     if bytes.len() as u64 > LARGEST_FILE {

@@ -157,6 +157,13 @@ impl Checker<'_> {
                 "write https:// in etcd.endpoint, or remove the certificates",
             );
         }
+        if endpoint.scheme() == "https" && ca.is_none() {
+            self.hinted(
+                "etcd.endpoint",
+                format!("{endpoint} is https, but etcd.ca_file is not set"),
+                "set etcd.ca_file (kubeadm: /etc/kubernetes/pki/etcd/ca.crt); for a public CA: /etc/ssl/certs/ca-certificates.crt",
+            );
+        }
         let client_certificate = match (cert, key) {
             (Some(cert_file), Some(key_file)) => Some(ClientCertificate { cert_file, key_file }),
             (None, None) => None,

@@ -91,6 +91,18 @@ pub enum RecordProblem {
     BadBody(String),
 }
 
+impl RecordProblem {
+    /// What a person can change, where something can be changed on this host.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            RecordProblem::OtherToken { .. } => "put the token that the cluster was using into cluster.token_file",
+            RecordProblem::OtherCluster(_) => "check cluster.name and the folder of the store (store.s3.folder)",
+            RecordProblem::UnknownFormat(_) => "upgrade etcd-lifeboat on this host",
+            _ => return None,
+        })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     format: u64,

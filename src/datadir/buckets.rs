@@ -214,6 +214,22 @@ pub struct Alarm {
     pub kind: AlarmKind,
 }
 
+impl std::fmt::Display for Alarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of member {}", self.kind, self.member_id)
+    }
+}
+
+impl std::fmt::Display for AlarmKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            AlarmKind::NoSpace => "NOSPACE",
+            AlarmKind::Corrupt => "CORRUPT",
+            AlarmKind::Other => "unknown alarm",
+        })
+    }
+}
+
 impl Alarm {
     /// Decodes a key of the `alarm` bucket (`etcdserverpb.AlarmMember`).
     ///

@@ -55,7 +55,7 @@ pub(super) fn explain(endpoint: &str, call: &str, e: &etcd_client::Error) -> Etc
 
 fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, Option<&'static str>) {
     let has = |part: &str| cause.contains(part);
-    let by_text: [(&str, EtcdErrorKind, &'static str); 16] = [
+    let by_text: [(&str, EtcdErrorKind, &'static str); 17] = [
         (
             "user name is empty",
             EtcdErrorKind::Denied,
@@ -117,7 +117,16 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
              set or check etcd.cert_file and etcd.key_file",
         ),
         ("refused", EtcdErrorKind::Unreachable, "nothing listens there: is etcd running, and is etcd.endpoint right?"),
-        ("dns error", EtcdErrorKind::Unreachable, "the host name in etcd.endpoint has no address"),
+        (
+            "http2 error",
+            EtcdErrorKind::Unreachable,
+            "what answers there does not speak etcd's protocol: correct host and port in etcd.endpoint (etcd's client port is 2379), or write https://",
+        ),
+        (
+            "dns error",
+            EtcdErrorKind::Unreachable,
+            "the host name in etcd.endpoint has no address: correct it, or look at this host's DNS (getent hosts NAME)",
+        ),
     ];
     // Only etcd itself can speak of itself; the transport's words are looked at otherwise.
     let etcd_says = has("etcdserver:");
@@ -145,7 +154,7 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
         Some(_) if endpoint.starts_with("http://") && (by_transport || grpc == Some(code::UNAVAILABLE)) => (
             EtcdErrorKind::Unreachable,
             Some(
-                "if etcd serves TLS there, write https:// in etcd.endpoint and set etcd.ca_file; otherwise: journalctl -u etcd",
+                "if etcd serves TLS there, write https:// in etcd.endpoint and set etcd.ca_file; if it is no etcd, correct host and port (2379); otherwise: journalctl -u etcd",
             ),
         ),
         Some(code::UNAVAILABLE | code::DEADLINE_EXCEEDED) | None => {
@@ -175,6 +184,7 @@ mod tests {
         for (code, text, expected, hint) in [
             (Some(14), "etcdserver: no leader", NoQuorum, "endpoint status"),
             (Some(14), "etcdserver: request timed out", NoQuorum, "endpoint status"),
+            (Some(1), "operation was canceled: transport error: connection closed", Tls, "etcd.cert_file"),
             (Some(4), "context deadline exceeded", Unreachable, "journalctl"),
             (Some(14), "tcp connect error: Connection refused (os error 111)", Unreachable, "running"),
             (Some(14), "transport: invalid peer certificate: UnknownIssuer", Tls, "etcd.ca_file"),

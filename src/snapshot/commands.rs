@@ -161,6 +161,8 @@ pub struct LsReport {
     pub foreign: u64,
     /// Files in the spool that cannot be followed.
     pub problems: Vec<String>,
+    /// What to change, where something that is listed cannot be used.
+    pub hints: Vec<String>,
 }
 
 fn facts(m: &Manifest) -> LsFacts {
@@ -189,7 +191,11 @@ pub async fn ls(snapshots: &Snapshots, local: Option<&Spool>, remote: bool) -> R
         report.foreign = listing.foreign;
         for entry in listing.entries {
             let (status, usable, held, facts) = match entry.state {
-                Err(problem) => (problem.to_string(), false, false, None),
+                Err(problem) => {
+                    let hint = problem.hint().map(str::to_owned);
+                    report.hints.extend(hint.filter(|h| !report.hints.contains(h)));
+                    (problem.to_string(), false, false, None)
+                }
                 Ok(c) => {
                     let damage = c.damage();
                     let usable = damage.is_none() && c.manifest.quorum;
@@ -268,7 +274,10 @@ pub async fn delete(snapshots: &Snapshots, name: &str, force: bool) -> Result<De
             return Err(Error::new(Kind::Usage, "latest is not deleted: it means another snapshot each hour")
                 .hint("give its name; see it with: lifeboat ls"));
         }
-        Err(e) => return Err(Error::new(Kind::Usage, "cannot delete").caused_by(e)),
+        Err(e) => {
+            let hint = "give names as they stand in: lifeboat ls";
+            return Err(Error::new(Kind::Usage, format!("cannot delete {name}")).caused_by(e).hint(hint));
+        }
     };
     let objects = snapshots.delete(&name, force).await?;
     Ok(Deleted { name, objects })

@@ -217,9 +217,9 @@ pub async fn get_to_file(
     let mut reader = open_raw(snapshots, manifest).await?;
     let name = file.file_name().ok_or_else(|| Error::new(Kind::Usage, format!("{} names no file", file.display())))?;
     let part = sys::fs::parent(file).join(format!(".{}.{}.part", name.to_string_lossy(), sys::random::nonce()?));
-    let target = part.clone();
+    let (target, shown) = (part.clone(), file.display().to_string());
     let copied = tokio::task::spawn_blocking(move || {
-        let out = sys::fs::create_new(&target, 0o600)?;
+        let out = sys::fs::create_new(&target, 0o600).map_err(|e| e.context(format!("cannot write {shown}")))?;
         let done = copy(&mut reader, &out, &progress, || format!("cannot write {}", target.display()))
             .and_then(|()| out.sync_all().or_fail(Kind::Io, || format!("cannot fsync {}", target.display())));
         if done.is_err() {

@@ -238,7 +238,12 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
                     gone.join(", ")
                 ),
             )
-            .hint("if these hosts are gone for good, type: lifeboat declare-lost; if they were renamed, correct node.name and cluster.members")
+            // Without a plan there is no life yet that could be declared lost.
+            .hint(if look.plan().is_some() {
+                "if they are other names of configured hosts, correct node.name and cluster.members to the names of etcd's members; if these hosts are gone for good, type: lifeboat declare-lost --reason WHY"
+            } else {
+                "if they are other names of configured hosts, correct node.name and cluster.members to the names of etcd's members; if these hosts are gone for good, restore by hand: lifeboat restore NAME --data-dir DIR, with --name and the --initial-cluster flags of this host"
+            })
         } else {
             Verdict::wait(
                 Rule::C1,

@@ -151,6 +151,24 @@ pub enum RefuseReason {
     StartFlagsDisagree,
 }
 
+impl std::fmt::Display for RefuseReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RefuseReason::TwoLives => "two clusters could live beside each other",
+            RefuseReason::Damaged => "the data dir is damaged",
+            RefuseReason::Foreign => "the data dir belongs to another member or cluster",
+            RefuseReason::SplitLives => "another cluster answers, and the old one may still live",
+            RefuseReason::NotAdopted => "a live cluster answers that the store does not know",
+            RefuseReason::PinnedMissing => "the snapshot that the configuration names is not in the store",
+            RefuseReason::PinnedIneligible => "the snapshot that the configuration names may not be restored",
+            RefuseReason::RestoreDisabled => "there is something to restore, and autorestore is off",
+            RefuseReason::NoneEligible => "snapshots exist, and none of them may be restored",
+            RefuseReason::BackupsMissing => "a cluster is expected, and the store has no snapshot of it",
+            RefuseReason::StartFlagsDisagree => "etcd would start with other flags than it must",
+        })
+    }
+}
+
 /// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WaitReason {
@@ -172,6 +190,22 @@ pub enum WaitReason {
     Peers,
     /// The seed.
     Seed,
+}
+
+impl std::fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            WaitReason::LocalUnknown => "something on this host that cannot be read",
+            WaitReason::Store => "the store",
+            WaitReason::StoreForgot => "a store that shows less than this host remembers",
+            WaitReason::QuorumLost => "the quorum of the members that answer",
+            WaitReason::AliveElsewhere => "a cluster of this store that is alive elsewhere",
+            WaitReason::RollCall => "more members without data",
+            WaitReason::VotersGone => "voters that are no longer configured",
+            WaitReason::Peers => "the members that have not come up yet",
+            WaitReason::Seed => "the seed, which decides first",
+        })
+    }
 }
 
 /// A plan to be written.
@@ -239,6 +273,41 @@ pub enum Decision {
         /// How.
         how: JoinHow,
     },
+}
+
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Decision::Start => f.write_str("start: etcd may start now"),
+            Decision::Wait { reason } => write!(f, "wait for {reason}"),
+            Decision::Refuse { reason } => write!(f, "refuse, a person must choose: {reason}"),
+            Decision::Resume { generation } => {
+                write!(f, "put the data dir in place that was built for generation {generation} before")
+            }
+            Decision::Apply { generation } => write!(f, "follow plan {generation}"),
+            Decision::MakePlan(draft) => {
+                write!(f, "make plan {} ({}): ", draft.generation, draft.cause)?;
+                match &draft.snapshot {
+                    Some(name) => write!(f, "restore snapshot {name}")?,
+                    None => f.write_str("form a new, empty cluster")?,
+                }
+                match &draft.request {
+                    Some(id) => write!(f, ", as request {id} asks"),
+                    None => Ok(()),
+                }
+            }
+            Decision::Quarantine => f.write_str("move member/ aside (nothing is deleted), then look again"),
+            Decision::PutBack { generation } => {
+                write!(f, "put the data of before the cancelled plan {generation} back, then look again")
+            }
+            Decision::Join { how: JoinHow::WithPlanData } => {
+                f.write_str("join the live cluster with the data of its plan")
+            }
+            Decision::Join { how: JoinHow::ReplaceMember } => {
+                f.write_str("join the live cluster anew, in the place of this host's old member")
+            }
+        }
+    }
 }
 
 /// A decision with the rule that made it, and why.

@@ -29,6 +29,8 @@ use super::{sign, transport};
 
 /// How much of a request's body is handed to the connection at once: the grain in which progress is seen.
 const PIECE: usize = 16 << 10;
+/// A person is told after this time that the store does not answer.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(4);
 /// Longest answer that is kept of a refusal.
 const REFUSAL: usize = 64 << 10;
 /// SHA-256 of nothing.
@@ -152,7 +154,7 @@ impl Client {
         let what = self.what(request);
         let prepared = self.prepare(request, &what).await?;
         let sent = Arc::new(AtomicU64::new(0));
-        let response = self.watched(request, prepared(&sent), &sent, &what).await?;
+        let response = self.told(request, self.watched(request, prepared(&sent), &sent, &what)).await?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -216,6 +218,19 @@ impl Client {
         )
     }
 
+    /// Says so when a request without content is not answered soon; what sends content shows its own progress.
+    async fn told<T>(&self, request: &Request<'_>, answer: impl Future<Output = T>) -> T {
+        tokio::pin!(answer);
+        let Some(tell) = self.limits.tell.filter(|_| request.body.is_empty()) else { return answer.await };
+        match timeout(SLOW, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                tell(&format!("still waiting: {} does not answer (to {})", self.address.endpoint(), request.verb));
+                answer.await
+            }
+        }
+    }
+
     /// Waits as long as bytes move.
     async fn watched(
         &self,
@@ -225,7 +240,12 @@ impl Client {
         what: &str,
     ) -> Result<reqwest::Response, Failure> {
         let total = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
-        let answer = if request.patient { self.limits.complete } else { self.limits.answer };
+        let answer = match (request.patient, total) {
+            (true, _) => self.limits.complete,
+            (false, 0) => self.limits.reply.min(self.limits.answer),
+            // What the connection has taken may still lie in this host's buffers.
+            (false, _) => self.limits.answer,
+        };
         let response = builder.send();
         tokio::pin!(response);
         let mut seen = 0;

@@ -78,6 +78,25 @@ pub struct Limits {
     pub page_size: u32,
     /// How often a broken download is taken up again without having moved on by a mebibyte.
     pub resumes: u32,
+    /// Longest wait for the answer to a request that carries nothing: a store that hangs is given up then.
+    pub reply: Duration,
+    /// Told in words, every few seconds, that a request waits or is sent again, and why.
+    pub tell: Option<fn(&str)>,
+}
+
+impl Limits {
+    /// For a person who waits at a terminal: what cannot work fails within about 15 s, and nothing is silent.
+    pub fn by_hand(tell: fn(&str)) -> Self {
+        Limits {
+            connect: Duration::from_secs(5),
+            reply: Duration::from_secs(20),
+            attempts: 6,
+            retry_for: Duration::from_secs(12),
+            backoff_cap: Duration::from_secs(4),
+            tell: Some(tell),
+            ..Limits::default()
+        }
+    }
 }
 
 impl Default for Limits {
@@ -96,6 +115,8 @@ impl Default for Limits {
             parts_in_flight: 3,
             page_size: 1000,
             resumes: 8,
+            reply: Duration::from_secs(60),
+            tell: None,
         }
     }
 }

@@ -11,17 +11,22 @@ use super::client::Client;
 use super::failure::{Again, Failure};
 use super::options::Limits;
 
+/// A person is told after this time that a request is still being tried; twice as long passes until the next time.
+const TELL_AFTER: Duration = Duration::from_secs(3);
+
 pub(super) struct Tries<'c> {
     client: &'c Client,
     operation: &'static str,
     started: Duration,
     made: u32,
     signed_anew: bool,
+    tell_at: Duration,
 }
 
 impl<'c> Tries<'c> {
     pub(super) fn new(client: &'c Client, operation: &'static str) -> Self {
-        Tries { client, operation, started: client.clock.monotonic(), made: 1, signed_anew: false }
+        let started = client.clock.monotonic();
+        Tries { client, operation, started, made: 1, signed_anew: false, tell_at: TELL_AFTER }
     }
 
     /// Returns when the request may be sent again.
@@ -51,6 +56,13 @@ impl<'c> Tries<'c> {
             error = %failure.error,
             "the S3 request failed and will be sent again"
         );
+        if let Some(tell) = limits.tell
+            && elapsed.saturating_add(pause) >= self.tell_at
+        {
+            self.tell_at = elapsed.saturating_mul(2).max(TELL_AFTER * 2);
+            let left = limits.retry_for.saturating_sub(elapsed).as_secs();
+            tell(&format!("still trying, for up to {left} s more: {}", failure.error));
+        }
         tokio::time::sleep(pause).await;
         self.made = self.made.saturating_add(1);
         Ok(())

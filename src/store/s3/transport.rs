@@ -18,7 +18,10 @@ pub(super) fn broken(client: &Client, what: &str, e: reqwest::Error) -> Failure 
     let (text, hint, again) = explain(client, &chain, e.is_timeout());
     let mut error = StoreError::new(Kind::Unreachable, format!("{what}: {text}"));
     error.hint = hint;
-    let error = error.caused_by(e);
+    // The library's layers ("error sending request", "client error") say nothing; its deepest cause does.
+    if let Some(deepest) = deepest(&e) {
+        error = error.caused_by(deepest);
+    }
     Failure { error, status: 0, code: String::new(), again, maybe_done: !not_sent, retry_after: None }
 }
 
@@ -27,6 +30,14 @@ pub(super) fn stalled(what: &str, phase: &str, limit: std::time::Duration) -> Fa
     let error = StoreError::new(Kind::Unreachable, format!("{what}: {phase} for {} s", limit.as_secs_f64()))
         .hint("the store or the network hangs; look at the load balancer, firewall (MTU) and proxy in between");
     Failure { error, status: 0, code: String::new(), again: Again::Later, maybe_done: true, retry_after: None }
+}
+
+fn deepest(e: &reqwest::Error) -> Option<String> {
+    let mut last = e.source()?;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    Some(super::failure::printable(&last.to_string(), 300))
 }
 
 fn chain(e: &reqwest::Error) -> String {
@@ -127,7 +138,14 @@ fn explain(client: &Client, chain: &str, timeout: bool) -> (String, Option<Strin
             Again::Later,
         );
     }
-    (format!("the connection to {endpoint} broke"), None, Again::Later)
+    (
+        format!("the connection to {endpoint} broke"),
+        Some(format!(
+            "try again; if it stays so, look at the store, and at proxies and firewalls before {}",
+            host(endpoint)
+        )),
+        Again::Later,
+    )
 }
 
 fn bare(endpoint: &str) -> &str {
