@@ -105,7 +105,7 @@ impl Bootstrap {
         data_dir::try_rename(settings, &staging_dir)?;
 
         // Building takes minutes: what was true before need not be true now.
-        let now = self.look(facts.waited_seconds, facts.attempts.clone()).await;
+        let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
         if again.decision != Decision::MakePlan(draft.clone()) {
             self.say(&format!(
@@ -235,7 +235,7 @@ impl Bootstrap {
 
         // The last look before the point of no return: still the newest plan, not taken back, and nothing has come to life or to the data dir
         // while the data was built (an etcd that somebody started by hand).
-        let now = self.look(facts.waited_seconds, facts.attempts.clone()).await;
+        let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
         let same = now.store.known().and_then(|s| s.plan.as_ref()).is_some_and(|n| n.plan.nonce == plan.nonce);
         if !same || again.decision != (Decision::Apply { generation }) {

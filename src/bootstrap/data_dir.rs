@@ -76,6 +76,7 @@ pub(super) fn quarantine(
             .hint("stop that etcd; nothing was moved"));
     }
     let moved = move_aside(&member, &settings.data_dir.join(format!("member.quarantine-{stamp}")))?;
+    crate::failpoint!("bootstrap.half_quarantined");
     if let Some(wal) = &settings.wal_dir
         && !new_wal.is_some_and(|ids| wal::inspect(wal).is_ok_and(|w| (w.cluster_id, w.member_id) == ids))
     {

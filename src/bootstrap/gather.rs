@@ -12,7 +12,7 @@ use crate::catalog::presence;
 use crate::catalog::records::ReadError;
 use crate::catalog::snapshots::{Entry, Snapshots};
 use crate::core::facts::{
-    Attempts, Cause, CauseCode, Facts, Life, Live, LiveCluster, LocalVoter, Memory, Observed, SilentEndpoint,
+    Attempts, Cause, CauseCode, DataDir, Facts, Life, Live, LiveCluster, LocalVoter, Memory, Observed, SilentEndpoint,
     StoreFacts,
 };
 use crate::core::model::{Generation, NodeName};
@@ -21,6 +21,10 @@ use crate::ports::{Etcd, EtcdError, EtcdErrorKind, StoreError, StoreErrorKind};
 
 /// All of the store's facts must be there within this time; a store that is slower is unknown.
 const STORE_LIMIT: Duration = Duration::from_secs(60);
+/// A host with healthy data and nothing asked of it starts without the store, so it does not wait long for one that hangs.
+const STORE_LIMIT_IF_HEALTHY: Duration = Duration::from_secs(10);
+/// A look is worth nothing if it may not even wait this long.
+const LEAST: Duration = Duration::from_secs(1);
 /// An endpoint that says nothing within this time is silent.
 const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -36,16 +40,26 @@ pub(super) struct Sources<'a> {
     pub request: &'a RequestFile,
 }
 
-/// Looks around once.
-pub(super) async fn gather(sources: &Sources<'_>, waited: Duration, attempts: Attempts) -> Facts {
+/// Looks around once. `limit`: time that is left for it, if somebody waits.
+pub(super) async fn gather(
+    sources: &Sources<'_>,
+    waited: Duration,
+    attempts: Attempts,
+    limit: Option<Duration>,
+) -> Facts {
     // The data dir first: an etcd that starts while the store is slow must not be mistaken for damage.
     let data_dir = data_dir::observe(sources.settings).await;
     let memory = sources.memory.observe();
     let remembered = memory.known().cloned().unwrap_or_default();
     let data_dir = mount::judge(data_dir, &sources.settings.data_dir, &remembered);
+    let request = sources.request.observe();
+    let needs_no_store = matches!(data_dir, Observed::Known(DataDir::Healthy(_) | DataDir::InUse))
+        && matches!(request, Observed::Known(None));
+    let longest = if needs_no_store { STORE_LIMIT_IF_HEALTHY } else { STORE_LIMIT };
+    let limit = limit.map_or(longest, |left| left.clamp(LEAST, longest));
     let (store, live) = tokio::join!(
-        observe_store(sources.snapshots, &sources.settings.policy.node, &remembered),
-        observe_live(sources.endpoints)
+        observe_store(sources.snapshots, &sources.settings.policy.node, &remembered, limit),
+        observe_live(sources.endpoints, limit.min(ENDPOINT_LIMIT))
     );
     Facts {
         data_dir,
@@ -53,22 +67,28 @@ pub(super) async fn gather(sources: &Sources<'_>, waited: Duration, attempts: At
         memory,
         live,
         store,
-        request: sources.request.observe(),
+        request,
         start: Observed::unknown(CauseCode::NotLooked, "the flags of etcd's unit are not looked at yet"),
         waited_seconds: waited.as_secs(),
         attempts,
     }
 }
 
-async fn observe_store(snapshots: &Snapshots, me: &NodeName, memory: &Memory) -> Observed<StoreFacts> {
+async fn observe_store(snapshots: &Snapshots, me: &NodeName, memory: &Memory, limit: Duration) -> Observed<StoreFacts> {
     let location = snapshots.records().store().location();
-    let read = timeout(STORE_LIMIT, read_store(snapshots, me, memory.highest_generation)).await;
+    let read = timeout(limit, read_store(snapshots, me, memory.highest_generation)).await;
     match read {
-        Ok(Ok(facts)) => facts.against_memory(memory),
+        Ok(Ok(facts)) => match facts.against_memory(memory) {
+            // The pure rule knows what the store shows, not which store it is.
+            Observed::Unknown(cause) => {
+                Observed::Unknown(Cause { text: format!("{location}: {}", cause.text), ..cause })
+            }
+            known => known,
+        },
         Ok(Err(e)) => Observed::Unknown(store_cause(e)),
         Err(_) => Observed::unknown(
             CauseCode::NoAnswer,
-            format!("{location} did not give all records within {} s", STORE_LIMIT.as_secs()),
+            format!("{location} did not give all records within {} s", limit.as_secs()),
         ),
     }
 }
@@ -108,9 +128,9 @@ fn store_cause(e: ReadError) -> Cause {
     Cause { code, text: e.one_line(), hint: e.hint_text().map(str::to_owned) }
 }
 
-async fn observe_live(endpoints: &[Endpoint]) -> Live {
+async fn observe_live(endpoints: &[Endpoint], limit: Duration) -> Live {
     let mut live = Live::default();
-    let looks = endpoints.iter().map(|e| async move { (e.endpoint().to_owned(), look_at(e.as_ref()).await) });
+    let looks = endpoints.iter().map(|e| async move { (e.endpoint().to_owned(), look_at(e.as_ref(), limit).await) });
     for (url, seen) in join_all(looks).await {
         match seen {
             Ok(seen) => merge(&mut live.clusters, seen),
@@ -120,18 +140,18 @@ async fn observe_live(endpoints: &[Endpoint]) -> Live {
     live
 }
 
-async fn look_at(etcd: &dyn Etcd) -> Result<LiveCluster, Cause> {
+async fn look_at(etcd: &dyn Etcd, limit: Duration) -> Result<LiveCluster, Cause> {
     let silent = || Cause {
         code: CauseCode::NoAnswer,
-        text: format!("{} gave no answer within {} s", etcd.endpoint(), ENDPOINT_LIMIT.as_secs()),
+        text: format!("{} gave no answer within {} s", etcd.endpoint(), limit.as_secs()),
         hint: None,
     };
-    let status = timeout(ENDPOINT_LIMIT, etcd.status()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
-    let quorate = matches!(timeout(ENDPOINT_LIMIT, etcd.linearizable_read()).await, Ok(Ok(_)));
+    let status = timeout(limit, etcd.status()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
+    let quorate = matches!(timeout(limit, etcd.linearizable_read()).await, Ok(Ok(_)));
     // Only a member that has just answered a linearizable read is known to have applied every change of the members: the list of one that lags
     // may lack a member that was added since, and that must not look like a removed one. Empty: not known.
     let members = match quorate {
-        true => timeout(ENDPOINT_LIMIT, etcd.members()).await.ok().and_then(Result::ok).unwrap_or_default(),
+        true => timeout(limit, etcd.members()).await.ok().and_then(Result::ok).unwrap_or_default(),
         false => Vec::new(),
     };
     Ok(LiveCluster {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
-use super::{MemoryFile, RequestFile, Settings, environment, events, history, lock, mount};
+use super::{MemoryFile, RequestFile, Settings, environment, events, history, lock, mount, staging};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Verdict, decide};
 use crate::core::facts::{Attempts, DataDir, Facts};
@@ -63,8 +63,10 @@ pub struct Report {
 pub struct Bootstrap {
     /// Where things are, and what is allowed.
     pub settings: Settings,
-    /// The store's snapshots, records beneath.
+    /// The store's snapshots, records beneath; patient, for the steps.
     pub snapshots: Snapshots,
+    /// The same for a look around: a store that fails is told soon, and looked at again.
+    pub quick: Snapshots,
     /// Client endpoints of the configured members.
     pub endpoints: Vec<Endpoint>,
     /// The clocks.
@@ -85,20 +87,20 @@ impl Bootstrap {
         (self.tell)(text);
     }
 
-    pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts) -> Facts {
+    pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts, limit: Option<Duration>) -> Facts {
         let sources = Sources {
             settings: &self.settings,
-            snapshots: &self.snapshots,
+            snapshots: &self.quick,
             endpoints: &self.endpoints,
             memory: &self.memory,
             request: &self.request,
         };
-        gather(&sources, Duration::from_secs(waited_seconds), attempts).await
+        gather(&sources, Duration::from_secs(waited_seconds), attempts, limit).await
     }
 
     /// Looks and decides once; changes nothing.
     pub async fn dry_run(&self) -> (Facts, Verdict) {
-        let facts = self.look(0, Attempts::default()).await;
+        let facts = self.look(0, Attempts::default(), None).await;
         let verdict = decide(&facts, &self.settings.policy);
         (facts, verdict)
     }
@@ -123,7 +125,9 @@ impl Bootstrap {
             ));
         }
         loop {
-            let facts = self.look(elapsed().as_secs(), attempts.clone()).await;
+            // Steps are not cut at the deadline: a restore that is half way would begin again at the next run.
+            let left = options.deadline.map(|deadline| deadline.saturating_sub(elapsed()));
+            let facts = self.look(elapsed().as_secs(), attempts.clone(), left).await;
             let mut verdict = decide(&facts, &self.settings.policy);
             let outcome = match &verdict.decision {
                 Decision::Start => Some(Outcome::Start),
@@ -131,7 +135,7 @@ impl Bootstrap {
                 _ => None,
             };
             if let Some(outcome) = outcome {
-                return self.end(outcome, verdict, facts, done);
+                return self.end(outcome, verdict, facts, done, held.is_some());
             }
             let step = if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
                 None
@@ -182,7 +186,7 @@ impl Bootstrap {
             if let Some(deadline) = options.deadline
                 && elapsed().saturating_add(pause) > deadline
             {
-                return self.end(Outcome::Undecided, verdict, facts, done);
+                return self.end(Outcome::Undecided, verdict, facts, done, held.is_some());
             }
             tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * random::fraction())).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -219,13 +223,33 @@ impl Bootstrap {
         }
     }
 
-    fn end(&self, outcome: Outcome, verdict: Verdict, facts: Facts, mut done: Vec<String>) -> Result<Report> {
+    /// Takes away what an interrupted run left behind, once the store's word and healthy data say that nothing needs it. `alone`: this run has the
+    /// lock of the host already.
+    fn tidy(&self, facts: &Facts, alone: bool) -> Result<()> {
+        let (Some(_), Some(DataDir::Healthy(_))) = (facts.store.known(), facts.data_dir.known()) else {
+            return Ok(());
+        };
+        let held = if alone { None } else { lock::try_take(&self.settings.state_dir)? };
+        // Another run may be building in there right now.
+        if alone || held.is_some() { staging::clean(&self.settings) } else { Ok(()) }
+    }
+
+    fn end(
+        &self,
+        outcome: Outcome,
+        verdict: Verdict,
+        facts: Facts,
+        mut done: Vec<String>,
+        alone: bool,
+    ) -> Result<Report> {
         let settings = &self.settings;
-        if outcome == Outcome::Start
-            && let Err(e) = self.before_start(&facts)
-        {
+        if outcome == Outcome::Start {
             // Nothing that is written down here is worth a healthy member that stays down: a full or read-only disk is said, and it starts.
-            self.say(&format!("warning: etcd may start, and this could not be written down: {}", e.one_line()));
+            for noted in [self.before_start(&facts), self.tidy(&facts, alone)] {
+                if let Err(e) = noted {
+                    self.say(&format!("warning: etcd may start, and this could not be done: {}", e.one_line()));
+                }
+            }
         }
         events::verdict(&verdict);
         (self.tell)(&one_line(&verdict));

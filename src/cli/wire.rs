@@ -53,6 +53,10 @@ impl Wire {
     /// # Errors
     /// When a secret cannot be read, or the configuration of the store is wrong.
     pub fn store(&self) -> Result<Arc<dyn ObjectStore>> {
+        self.store_within(Limits::default())
+    }
+
+    fn store_within(&self, limits: Limits) -> Result<Arc<dyn ObjectStore>> {
         match &self.settings().store {
             config::Store::Dir { path } => Ok(Arc::new(DirStore::open(path, self.clock.clone())?)),
             config::Store::S3(s3) => {
@@ -73,7 +77,7 @@ impl Wire {
                     path_style: Some(s3.path_style),
                     ca_file: s3.ca_file.clone(),
                     credentials,
-                    limits: Limits::default(),
+                    limits,
                 };
                 Ok(Arc::new(S3Store::connect(options, self.clock.clone())?))
             }
@@ -85,9 +89,13 @@ impl Wire {
     /// # Errors
     /// As [`Wire::store`], or when the token cannot be read.
     pub fn records(&self) -> Result<Records> {
+        self.records_over(self.store()?)
+    }
+
+    fn records_over(&self, store: Arc<dyn ObjectStore>) -> Result<Records> {
         let cluster = &self.settings().cluster;
         let token = Token::new(&cluster.token()?).or_fail(Kind::Config, || "cluster.token_file")?;
-        Ok(Records::new(self.store()?, Arc::new(Keyring::new(token)), cluster.name.clone()))
+        Ok(Records::new(store, Arc::new(Keyring::new(token)), cluster.name.clone()))
     }
 
     /// The snapshots in the store.
@@ -154,6 +162,7 @@ impl Wire {
             request: RequestFile::new(&settings.request_file),
             settings,
             snapshots: self.snapshots()?,
+            quick: Snapshots::new(self.records_over(self.store_within(quick_limits())?)?),
             endpoints: endpoints?,
             clock: self.clock.clone(),
             tell,
@@ -211,6 +220,20 @@ impl Wire {
             environment_file: Some(s.etcd.environment_file.clone()),
             bump_revision: Some(s.bootstrap.bump_revision).filter(|n| *n > 0),
         })
+    }
+}
+
+/// For the gate's looks around: it looks again by itself, and a cause that is hidden behind retries is told to nobody.
+fn quick_limits() -> Limits {
+    use std::time::Duration;
+    Limits {
+        connect: Duration::from_secs(5),
+        idle: Duration::from_secs(20),
+        answer: Duration::from_secs(20),
+        attempts: 3,
+        retry_for: Duration::from_secs(10),
+        backoff_cap: Duration::from_secs(1),
+        ..Limits::default()
     }
 }
 

@@ -96,6 +96,8 @@ fn other_life<'a>(look: &Look<'a>) -> Option<&'a LiveCluster> {
 /// D5: another life serves, and the old one can never again.
 pub(super) fn superseded(look: &Look<'_>) -> Option<Verdict> {
     let other = other_life(look)?;
+    // A stranger at one of our URLs supersedes nobody.
+    look.store()?.life_of(other.cluster_id)?;
     let (silent, voters) = voters_elsewhere(look, other)?;
     (voters > 0 && silent < majority(voters)).then(|| {
         Verdict::new(

@@ -1,0 +1,21 @@
+//! Nothing is ever lost, half done, or startable when it should not be: the store is away, the process is killed at every step, disks are full or
+//! broken, snapshots are damaged, and people start things twice. The built binary, a real etcd, an S3 server over HTTP.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(missing_docs, unreachable_pub, reason = "a test binary")]
+#![allow(clippy::print_stdout, reason = "outcomes are printed, to be read by people")]
+#![allow(clippy::disallowed_methods, reason = "tests run children, read clocks and clear their own directories")]
+
+#[path = "faults/damaged.rs"]
+mod damaged;
+#[path = "faults/disks.rs"]
+mod disks;
+#[path = "faults/kills.rs"]
+mod kills;
+#[path = "faults/lab.rs"]
+mod lab;
+#[path = "faults/store_down.rs"]
+mod store_down;
+mod support;
+#[path = "faults/twice.rs"]
+mod twice;
