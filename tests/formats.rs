@@ -8,11 +8,13 @@
     reason = "a failed step fails the test; the lint knows only #[test] functions"
 )]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, CompactionOptions, DeleteOptions, GetOptions, PutOptions, Txn, TxnOp};
@@ -24,6 +26,7 @@ use etcd_lifeboat::datadir::inspect_file::inspect_file;
 use etcd_lifeboat::datadir::restore::{self, Expected, InitialMember, RestoreSpec};
 use etcd_lifeboat::datadir::stream_index::{RevisionIndex, StreamFacts};
 use etcd_lifeboat::datadir::trailer::TrailerSplitter;
+use support::ports::Port;
 
 const VERSIONS: [&str; 3] = ["3.4.23", "3.5.16", "3.5.30"];
 
@@ -44,8 +47,13 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
+/// Held until the process ends: etcd is restarted on it.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static HELD: Mutex<Vec<Port>> = Mutex::new(Vec::new());
+    let port = Port::reserve();
+    let number = port.number();
+    HELD.lock().unwrap().push(port);
+    number
 }
 
 /// A running etcd; killed when dropped.
