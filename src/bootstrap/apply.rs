@@ -248,12 +248,12 @@ impl Bootstrap {
         let generation = plan.generation;
         self.memory.started(&settings.cluster, generation)?;
         failpoint!("bootstrap.remembered");
-        if let Some(aside) = data_dir::quarantine(settings, self.clock.now())? {
+        let staging_dir = staging::path(&settings.data_dir, generation);
+        if let Some(aside) = data_dir::quarantine(settings, self.clock.now(), Some(&staging_dir))? {
             events::quarantined(&aside, generation);
             self.say(&format!("the old member was moved to {}; nothing was deleted", aside.display()));
         }
         failpoint!("bootstrap.quarantined");
-        let staging_dir = staging::path(&settings.data_dir, generation);
         let (data, wal) = (settings.data_dir.clone(), settings.wal_dir.clone());
         let from = staging_dir.clone();
         blocking(move || restore::install(&from, &data, wal.as_deref())).await?;
@@ -287,7 +287,7 @@ impl Bootstrap {
 
     /// Moves the data aside for a join.
     pub(super) fn quarantine_now(&self) -> Result<Step> {
-        if let Some(aside) = data_dir::quarantine(&self.settings, self.clock.now())? {
+        if let Some(aside) = data_dir::quarantine(&self.settings, self.clock.now(), None)? {
             events::quarantined(&aside, Generation(0));
             self.say(&format!("the member was moved to {}; nothing was deleted", aside.display()));
         }

@@ -13,6 +13,7 @@ use crate::core::facts::{Cause, CauseCode, DataDir, LocalMember, LocalVoter, Obs
 use crate::core::model::Timestamp;
 use crate::datadir::buckets::StoredMember;
 use crate::datadir::inspect_dir::{DirState, inspect_dir};
+use crate::datadir::restore;
 use crate::error::{Kind, Result, ResultExt};
 use crate::sys::fs;
 
@@ -56,15 +57,18 @@ pub(super) fn create(settings: &Settings) -> Result<()> {
 }
 
 /// Moves `member/` (and what is in a separate WAL dir) aside, under a name that says when. Returns where `member/` is now.
+/// `replacement`: the staging directory that follows, whose WAL may be in place already and then stays there.
 ///
 /// # Errors
 /// When a rename fails; what was moved by then stays where it is, and the next try goes on.
-pub(super) fn quarantine(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>> {
+pub(super) fn quarantine(settings: &Settings, now: Timestamp, replacement: Option<&Path>) -> Result<Option<PathBuf>> {
     let stamp = now.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
     let member = settings.data_dir.join("member");
     let moved = move_aside(&member, &settings.data_dir.join(format!("member.quarantine-{stamp}")))?;
     crate::failpoint!("bootstrap.half_quarantined");
-    if let Some(wal) = &settings.wal_dir {
+    if let Some(wal) = &settings.wal_dir
+        && !replacement.map_or(Ok(false), |staging| restore::wal_is_installed(staging, wal))?
+    {
         quarantine_wal(wal, &stamp)?;
     }
     Ok(moved)
@@ -84,7 +88,14 @@ fn quarantine_wal(wal: &Path, stamp: &str) -> Result<()> {
     if segments.is_empty() {
         return Ok(());
     }
-    let aside = wal.join(format!("member.quarantine-{stamp}"));
+    // Segments of two lives have the same names; those of an interrupted quarantine are parts of one.
+    let taken = |aside: &Path| segments.iter().filter_map(|s| s.file_name()).any(|name| aside.join(name).exists());
+    let mut aside = wal.join(format!("member.quarantine-{stamp}"));
+    let mut n = 1;
+    while taken(&aside) {
+        n += 1;
+        aside.set_file_name(format!("member.quarantine-{stamp}-{n}"));
+    }
     fs::create_dir(&aside, 0o700)?;
     for segment in segments {
         let name = segment.file_name().map(|n| n.to_owned()).unwrap_or_default();

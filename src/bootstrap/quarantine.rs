@@ -16,7 +16,7 @@ pub async fn add(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>>
         return Err(Error::new(Kind::Refused, format!("an etcd runs on {}", settings.data_dir.display()))
             .hint("stop etcd first"));
     }
-    data_dir::quarantine(settings, now)
+    data_dir::quarantine(settings, now, None)
 }
 
 /// What was moved aside, oldest first.

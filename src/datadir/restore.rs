@@ -533,6 +533,23 @@ pub fn install(staging_dir: &Path, data_dir: &Path, wal_dir: Option<&Path>) -> R
     sys::fs::rename_new(&staged, &target)
 }
 
+/// Whether the separate WAL of this staging directory is in its place already: [`install`] was interrupted before its commit point.
+///
+/// # Errors
+/// As [`load`], or when the WAL directory cannot be read.
+pub fn wal_is_installed(staging_dir: &Path, wal_dir: &Path) -> Result<bool> {
+    let Some(built) = load(staging_dir)?.filter(|b| b.staged_wal.is_some()) else { return Ok(false) };
+    if !wal_dir.is_dir() || wal::segments(wal_dir)?.is_empty() {
+        return Ok(false);
+    }
+    match wal::inspect(wal_dir) {
+        Ok(found) => Ok((found.member_id, found.cluster_id) == (built.member_id, built.cluster_id)),
+        Err(e) if e.kind() == Kind::Io => Err(e),
+        // Not understood: somebody else's. Ours was fsynced before the record was written.
+        Err(_) => Ok(false),
+    }
+}
+
 fn install_wal(staged: &Path, wal_dir: &Path, built: &Built) -> Result<()> {
     if !exists(staged)? {
         return is_ours(wal_dir, built);

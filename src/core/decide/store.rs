@@ -157,7 +157,7 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
         0 => String::new(),
         n => format!("; {n} newer one(s) were found broken and passed over"),
     };
-    Some(Verdict::new(
+    let mut verdict = Verdict::new(
         Rule::S2,
         Decision::MakePlan(Draft {
             generation: look.next_generation(),
@@ -171,7 +171,29 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
             candidate.generation,
             candidate.revision
         ),
-    ))
+    );
+    verdict.notes = passed_unread(look, store);
+    Some(verdict)
+}
+
+/// What could not even be tried, with the reason: a restore that skips something newer may never do so in silence.
+fn passed_unread(look: &Look<'_>, store: &StoreFacts) -> Vec<String> {
+    const SHOWN: usize = 3;
+    let storage = look.policy.storage_version.as_deref();
+    let mut notes: Vec<String> = store
+        .snapshots
+        .iter()
+        .rev()
+        .filter_map(|s| {
+            select::ineligible(s, false, storage).map(|why| format!("snapshot {} was passed over: {why}", s.name))
+        })
+        .collect();
+    let total = notes.len();
+    notes.truncate(SHOWN);
+    if total > SHOWN {
+        notes.push(format!("and {} more snapshots; see them with: lifeboat ls", total - SHOWN));
+    }
+    notes
 }
 
 /// S3: there is a snapshot to restore, and nobody allowed that.
