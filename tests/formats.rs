@@ -2,6 +2,11 @@
 //!
 //! Needs the etcd binaries of `make tools`; without them every test fails and says so.
 #![allow(clippy::disallowed_methods, reason = "these tests start real etcd processes and wait for them")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step fails the test; the lint knows only #[test] functions"
+)]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -144,7 +149,9 @@ async fn all_keys(client: &mut Client) -> BTreeMap<Vec<u8>, (Vec<u8>, i64, i64, 
 }
 
 async fn server_hash(client: &mut Client, at: i64) -> HashKv {
-    let answer = client.hash_kv(at).await.unwrap();
+    // Asked for by number, servers refuse the compact revision itself, though it may be the newest one.
+    let asked = if at == revision(client).await { 0 } else { at };
+    let answer = client.hash_kv(asked).await.unwrap();
     let compact_revision = Revision(answer.compact_version());
     HashKv { hash: answer.hash(), revision: Revision(at), compact_revision }
 }
@@ -344,7 +351,7 @@ async fn hash_kv_offline_is_the_servers() {
             // The server goes on to compact; the same snapshot still gives its answers.
             let target = now - 40 + step * 13;
             client.compact(target, Some(CompactionOptions::new().with_physical())).await.unwrap();
-            for at in [target + 1, now - 1, now] {
+            for at in [target + 1, now - 1, now].into_iter().filter(|at| *at > target) {
                 let server = server_hash(&mut client, at).await;
                 assert_eq!(server.compact_revision.0, target);
                 let offline = hash_kv(&image, server.revision, server.compact_revision).unwrap();

@@ -1,6 +1,7 @@
 //! The snapshot path with real etcd processes: save under load, ship, verify, fetch; what a person reads when etcd cannot be
 //! reached; and kill -9 at every step.
 
+#![allow(clippy::print_stderr)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
 
 mod support;
@@ -184,7 +185,7 @@ fn refusal(runtime: &tokio::runtime::Runtime, options: EndpointOptions) -> (Etcd
         }
     });
     let e = failed.expect_err("this must fail");
-    println!("{}\n    hint: {}", e.text, e.hint.as_deref().unwrap_or("-"));
+    eprintln!("{}\n    hint: {}", e.text, e.hint.as_deref().unwrap_or("-"));
     (e.kind, format!("{} {}", e.text, e.hint.unwrap_or_default()))
 }
 

@@ -80,9 +80,17 @@ pub async fn run(first: Parts, reload: impl Fn() -> Result<Parts>, notify: Notif
     notify.ready();
     loop {
         let stop = CancellationToken::new();
-        let round = tokio::spawn(round(parts.clone(), stop.clone(), notify.clone()));
+        let mut round = tokio::spawn(round(parts.clone(), stop.clone(), notify.clone()));
         let end = loop {
-            match signals.wait(&notify).await {
+            let asked = tokio::select! {
+                asked = signals.wait(&notify) => asked,
+                // Nobody asked for its end: an agent that lives on and saves or ships nothing is worse than one that systemd starts again.
+                ended = &mut round => {
+                    ended.or_fail(Kind::Internal, || "the agent's work ended in a panic")??;
+                    return Err(Error::new(Kind::Internal, "the agent's work ended by itself"));
+                }
+            };
+            match asked {
                 End::Stop => break End::Stop,
                 End::Reload => {
                     notify.reloading();
@@ -191,8 +199,83 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
         }
     };
     let planned = parts.jobs.iter().map(|j| j.planned.clone()).collect();
-    let scheduled = Scheduler::run(planned, &last_runs.all(), parts.clock.clone(), on_due, stop.clone()).await;
-    stop.cancelled().await;
-    shipping.await.map_err(|e| Error::new(Kind::Internal, "the shipping ended in a panic").caused_by(e))?;
-    scheduled
+    let last_runs = last_runs.all();
+    let schedules = Scheduler::run(planned, &last_runs, parts.clock.clone(), on_due, stop.clone());
+    together(&stop, schedules, shipping).await
+}
+
+/// Saving and shipping live and end together: the end of one, a panic too, ends the other, and is a failure unless it was asked for.
+async fn together(
+    stop: &CancellationToken,
+    schedules: impl Future<Output = Result<()>>,
+    mut shipping: tokio::task::JoinHandle<()>,
+) -> Result<()> {
+    tokio::pin!(schedules);
+    let panicked = |e| Error::new(Kind::Internal, "the shipping ended in a panic").caused_by(e);
+    let by_itself = |what: &str| Error::new(Kind::Internal, format!("the {what} ended though nobody stopped it"));
+    tokio::select! {
+        scheduled = &mut schedules => {
+            let asked = stop.is_cancelled();
+            stop.cancel();
+            shipping.await.map_err(panicked)?;
+            scheduled?;
+            if asked { Ok(()) } else { Err(by_itself("schedules")) }
+        }
+        shipped = &mut shipping => {
+            let asked = stop.is_cancelled();
+            stop.cancel();
+            let scheduled = schedules.await;
+            shipped.map_err(panicked)?;
+            scheduled?;
+            if asked { Ok(()) } else { Err(by_itself("shipping")) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn saving_and_shipping_end_together() {
+        let fails = || async { Err(Error::new(Kind::Internal, "no timers")) };
+        for (story, asked, schedules_end, shipping, expected) in [
+            ("asked to", true, None, "waits", None),
+            ("the schedules end", false, Some(Ok(())), "waits", Some("the schedules ended")),
+            ("the schedules fail", false, Some(fails().await), "waits", Some("no timers")),
+            ("the shipping ends", false, None, "ends", Some("the shipping ended")),
+            ("the shipping panics", false, None, "panics", Some("panic")),
+        ] {
+            let stop = CancellationToken::new();
+            let waits = stop.clone();
+            let shipping = tokio::spawn(async move {
+                match shipping {
+                    "waits" => waits.cancelled().await,
+                    "panics" => std::panic::resume_unwind(Box::new("a defect")),
+                    _ => {}
+                }
+            });
+            let waits = stop.clone();
+            let schedules = async move {
+                match schedules_end {
+                    Some(end) => end,
+                    None => {
+                        waits.cancelled().await;
+                        Ok(())
+                    }
+                }
+            };
+            if asked {
+                stop.cancel();
+            }
+            let limit = Duration::from_secs(30);
+            let ended = tokio::time::timeout(limit, together(&stop, schedules, shipping)).await;
+            let ended = ended.unwrap_or_else(|_| panic!("{story}: one went on without the other"));
+            let text = ended.err().map(|e| e.one_line());
+            match expected {
+                None => assert_eq!(text, None, "{story}"),
+                Some(part) => assert!(text.as_ref().is_some_and(|t| t.contains(part)), "{story}: {text:?}"),
+            }
+        }
+    }
 }

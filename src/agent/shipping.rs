@@ -29,7 +29,11 @@ pub(super) async fn run(
     loop {
         let clean = tokio::select! {
             clean = pass(parts, status) => clean,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => {
+                // The upload that was just cut off is being aborted; without this its parts would stay in the bucket, invisible and billed.
+                parts.snapshots.records().store().drain().await;
+                return;
+            }
         };
         let wait = if clean {
             pause = FIRST_PAUSE;

@@ -187,7 +187,7 @@ impl<D: Digest> StreamIndex<D> {
     fn want(&mut self, current: &[u8], start: u64, len: usize, owner: PageId, purpose: Purpose) {
         let here = start.checked_sub(self.offset(self.at)).and_then(|s| usize::try_from(s).ok());
         if let Some(bytes) = here.and_then(|s| current.get(s..s.checked_add(len)?)) {
-            return self.resolve(current, &bytes.to_vec(), owner, purpose);
+            return self.resolve(current, bytes, owner, purpose);
         }
         if self.wanted.len() < MAX_WANTED {
             // What has passed is only looked for in the current page: elements lie in ascending order.

@@ -5,13 +5,14 @@
 
 use super::build::{self, Order, blocking};
 use super::run::Bootstrap;
-use super::{data_dir, environment, events, staging};
+use super::{data_dir, environment, events, lock, staging};
 use crate::catalog::plans::Plans;
 use crate::catalog::records::Created;
-use crate::core::decide::Draft;
-use crate::core::facts::{Facts, StoreFacts};
+use crate::core::decide::{Decision, Draft, decide};
+use crate::core::facts::{DataDir, Facts, Observed, StoreFacts};
 use crate::core::model::Generation;
 use crate::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark};
+use crate::core::select;
 use crate::datadir::restore;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
@@ -66,11 +67,29 @@ impl Bootstrap {
             plan_nonce,
             mark_nonce,
             bump_revision: settings.bump_revision.filter(|_| bumps),
+            request: draft.request.clone(),
+            raw_sha256: None,
         };
+        let store = facts.store.known();
         let planned = match &draft.snapshot {
+            // Only an init builds an empty cluster. A request that leads to no snapshot must not become one.
+            None if draft.cause != PlanCause::Init => {
+                let why = match facts.request.known() {
+                    Some(Some(r)) => {
+                        format!("no snapshot in the store can be restored for {:?} ({})", r.snapshot, r.found_in)
+                    }
+                    _ => "no snapshot in the store can be restored".to_owned(),
+                };
+                return Err(Error::new(Kind::NotFound, why).hint("'lifeboat ls' shows what there is").into());
+            }
             Some(name) => {
+                let storage = settings.policy.storage_version.as_deref();
+                let fact = store.and_then(|s| s.snapshots.iter().find(|s| s.name == *name));
+                if let Some(why) = fact.and_then(|f| select::ineligible(f, true, storage)) {
+                    return Err(Error::new(Kind::Verification, format!("{name} cannot be restored: {why}")).into());
+                }
                 let m = self.snapshots.resolve(name.as_str()).await?;
-                let life = facts.store.known().and_then(|s| s.life_of(m.cluster_id));
+                let life = store.and_then(|s| s.life_of(m.cluster_id));
                 Some(PlannedSnapshot {
                     name: name.clone(),
                     generation: life.map_or(Generation(0), |l| l.generation),
@@ -87,8 +106,8 @@ impl Bootstrap {
 
         // Building takes minutes: what was true before need not be true now.
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
-        let again = crate::core::decide::decide(&now, &settings.policy);
-        if again.decision != crate::core::decide::Decision::MakePlan(draft.clone()) {
+        let again = decide(&now, &settings.policy);
+        if again.decision != Decision::MakePlan(draft.clone()) {
             self.say(&format!(
                 "the situation changed while the data was being built (now rule {}): looking again",
                 again.rule
@@ -177,7 +196,7 @@ impl Bootstrap {
     }
 
     /// Builds what the newest plan describes (unless that is done), takes the mark, and puts the data into place.
-    pub(super) async fn apply(&self, generation: Generation) -> StepResult {
+    pub(super) async fn apply(&self, generation: Generation, facts: &Facts) -> StepResult {
         let settings = &self.settings;
         let Some(plan) = self.plans().plan(generation).await? else {
             return Err(Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone")).into());
@@ -194,6 +213,8 @@ impl Bootstrap {
                     plan_nonce: plan.nonce,
                     mark_nonce: random::nonce()?,
                     bump_revision: plan.bump_revision,
+                    request: plan.request.clone(),
+                    raw_sha256: plan.snapshot.as_ref().map(|s| s.raw_sha256),
                 };
                 let ready = build::build(settings, &self.snapshots, &order, &*self.progress).await?;
                 if ready.cluster_id != plan.cluster_id {
@@ -212,11 +233,16 @@ impl Bootstrap {
         };
         data_dir::try_rename(settings, &staging_dir)?;
 
-        // The last look before the point of no return: still the newest plan, and not taken back.
-        let (_, newest) = self.plans().history(generation).await?;
-        let current = newest.is_some_and(|n| n.plan.nonce == plan.nonce && !n.cancelled);
-        if !current {
-            self.say(&format!("plan {generation} was superseded or cancelled meanwhile: looking again"));
+        // The last look before the point of no return: still the newest plan, not taken back, and nothing has come to life or to the data dir
+        // while the data was built (an etcd that somebody started by hand).
+        let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
+        let again = decide(&now, &settings.policy);
+        let same = now.store.known().and_then(|s| s.plan.as_ref()).is_some_and(|n| n.plan.nonce == plan.nonce);
+        if !same || again.decision != (Decision::Apply { generation }) {
+            self.say(&format!(
+                "the situation changed before plan {generation} was applied (now rule {}): looking again",
+                again.rule
+            ));
             return Ok(Step::Lost);
         }
         failpoint!("bootstrap.before_mark");
@@ -249,7 +275,12 @@ impl Bootstrap {
         self.memory.started(&settings.cluster, generation)?;
         failpoint!("bootstrap.remembered");
         let staging_dir = staging::path(&settings.data_dir, generation);
+<<<<<<< HEAD
         if let Some(aside) = data_dir::quarantine(settings, self.clock.now(), Some(&staging_dir))? {
+=======
+        let ids = restore::load(&staging_dir)?.map(|built| (built.cluster_id, built.member_id));
+        if let Some(aside) = data_dir::quarantine(settings, self.clock.now(), ids)? {
+>>>>>>> main
             events::quarantined(&aside, generation);
             self.say(&format!("the old member was moved to {}; nothing was deleted", aside.display()));
         }
@@ -271,6 +302,28 @@ impl Bootstrap {
             None => events::restore_skipped(plan),
         }
         Ok(Step::Done)
+    }
+
+    /// Finishes what a power cut after the commit point left undone, without asking the store: the request that this data was made for is done.
+    /// Without that it would still be armed, and keep the host down as long as the store is away.
+    pub(super) async fn settle(&self) -> Result<()> {
+        let settings = &self.settings;
+        let Some((_, path)) = staging::all(&settings.data_dir)?.into_iter().next() else { return Ok(()) };
+        let Some(_held) = lock::try_take(&settings.state_dir)? else { return Ok(()) };
+        let Some(seal) = staging::read_seal(&path)? else { return Ok(()) };
+        // With its `member/` in it, it was never put into place.
+        if path.join("member").symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        match data_dir::observe(settings).await {
+            Observed::Known(DataDir::Healthy(member)) if member.cluster_id == seal.cluster_id => {}
+            _ => return Ok(()),
+        }
+        self.memory.started(&settings.cluster, seal.generation)?;
+        if let Some(request) = &seal.request {
+            self.consume(request)?;
+        }
+        staging::clean(settings)
     }
 
     /// Remembers a consumed request first, and removes its file after that: in the other order a power cut would forget it.

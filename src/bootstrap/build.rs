@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::staging::{self, Seal};
 use super::{Settings, data_dir};
 use crate::catalog::snapshots::Snapshots;
-use crate::core::model::{Generation, Nonce, SnapshotName};
+use crate::core::manifest::Manifest;
+use crate::core::model::{Generation, Nonce, Sha256, SnapshotName};
 use crate::core::plan::Voter;
 use crate::datadir::hash::HashKv;
 use crate::datadir::inspect_dir::{DirState, inspect_dir};
@@ -30,6 +31,9 @@ pub(super) struct Order {
     pub plan_nonce: Nonce,
     pub mark_nonce: Nonce,
     pub bump_revision: Option<u64>,
+    pub request: Option<String>,
+    /// Digest of the raw snapshot that the plan names: a manifest that speaks of other content is not the planned snapshot.
+    pub raw_sha256: Option<Sha256>,
 }
 
 impl Order {
@@ -54,8 +58,24 @@ impl Order {
 /// Builds the staging directory of `order`, from the store's snapshot or empty, and seals it. What stood in its place before, half built, is removed.
 ///
 /// # Errors
-/// [`Kind::Verification`] when the snapshot is not what its manifest says; otherwise what failed. Nothing outside of the staging directory has changed.
+/// [`Kind::Verification`] when the snapshot is not what its manifest says; otherwise what failed. Nothing outside of the staging directory has changed,
+/// and that one is gone: half a database beside etcd's could fill its disk.
 pub(super) async fn build(
+    settings: &Settings,
+    snapshots: &Snapshots,
+    order: &Order,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+) -> Result<Built> {
+    let built = build_and_seal(settings, snapshots, order, progress).await;
+    if built.is_err()
+        && let Err(e) = staging::clean(settings)
+    {
+        tracing::warn!("{}", e.one_line());
+    }
+    built
+}
+
+async fn build_and_seal(
     settings: &Settings,
     snapshots: &Snapshots,
     order: &Order,
@@ -66,7 +86,16 @@ pub(super) async fn build(
     let staging = staging::path(&settings.data_dir, order.generation);
     let spec = order.spec(settings);
     let built = match &order.snapshot {
-        Some(name) => from_snapshot(settings, snapshots, name, &staging, spec, progress).await?,
+        Some(name) => {
+            let manifest = snapshots.resolve(name.as_str()).await?;
+            if order.raw_sha256.is_some_and(|planned| planned != manifest.raw.sha256) {
+                return Err(Error::new(
+                    Kind::Verification,
+                    format!("plan {} names other content for snapshot {name} than its manifest does", order.generation),
+                ));
+            }
+            from_snapshot(settings, snapshots, &manifest, &staging, spec, progress).await?
+        }
         None => {
             let staging = staging.clone();
             blocking(move || restore::build_empty(&staging, &spec)).await?
@@ -85,6 +114,7 @@ pub(super) async fn build(
         mark_nonce: order.mark_nonce,
         cluster_id: built.cluster_id,
         token: order.token.clone(),
+        request: order.request.clone(),
     };
     staging::seal(&staging, &seal)?;
     failpoint!("bootstrap.sealed");
@@ -94,12 +124,12 @@ pub(super) async fn build(
 async fn from_snapshot(
     settings: &Settings,
     snapshots: &Snapshots,
-    name: &SnapshotName,
+    manifest: &Manifest,
     staging: &Path,
     spec: RestoreSpec,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Built> {
-    let manifest = snapshots.resolve(name.as_str()).await?;
+    let name = &manifest.name;
     let free = fs::free_space(&settings.data_dir)?;
     let needed = manifest.raw.size.saturating_add(ROOM_BESIDE_THE_DB);
     if free < needed {
@@ -119,7 +149,7 @@ async fn from_snapshot(
             compact_revision: h.compact_revision,
         }),
     };
-    let (mut reader, watch) = Watched::new(fetch::open_raw(snapshots, &manifest).await?);
+    let (mut reader, watch) = Watched::new(fetch::open_raw(snapshots, manifest).await?);
     let target = staging.to_path_buf();
     let mut work = tokio::task::spawn_blocking(move || restore::build(&mut reader, &expected, false, &target, &spec));
     let mut tick = tokio::time::interval(Duration::from_secs(1));

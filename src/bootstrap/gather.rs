@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{MemoryFile, RequestFile, Settings, data_dir, staging};
+use super::{MemoryFile, RequestFile, Settings, data_dir, mount, staging};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::ReadError;
@@ -51,6 +51,7 @@ pub(super) async fn gather(
     let data_dir = data_dir::observe(sources.settings).await;
     let memory = sources.memory.observe();
     let remembered = memory.known().cloned().unwrap_or_default();
+    let data_dir = mount::judge(data_dir, &sources.settings.data_dir, &remembered);
     let request = sources.request.observe();
     let needs_no_store = matches!(data_dir, Observed::Known(DataDir::Healthy(_) | DataDir::InUse))
         && matches!(request, Observed::Known(None));
@@ -147,9 +148,11 @@ async fn look_at(etcd: &dyn Etcd, limit: Duration) -> Result<LiveCluster, Cause>
     };
     let status = timeout(limit, etcd.status()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
     let quorate = matches!(timeout(limit, etcd.linearizable_read()).await, Ok(Ok(_)));
-    let members = match timeout(limit, etcd.members()).await {
-        Ok(Ok(members)) => members,
-        _ => Vec::new(),
+    // Only a member that has just answered a linearizable read is known to have applied every change of the members: the list of one that lags
+    // may lack a member that was added since, and that must not look like a removed one. Empty: not known.
+    let members = match quorate {
+        true => timeout(limit, etcd.members()).await.ok().and_then(Result::ok).unwrap_or_default(),
+        false => Vec::new(),
     };
     Ok(LiveCluster {
         cluster_id: status.cluster_id,

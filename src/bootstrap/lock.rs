@@ -1,6 +1,7 @@
-//! One run of the gate at a time on a host: two would build in the same staging directory and quarantine each other's work.
+//! One gate at a time on a host: two of them would remove each other's staging directory, with the started mark already taken.
 
-use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -11,26 +12,26 @@ use crate::sys::fs;
 
 const FILE: &str = "bootstrap.lock";
 
-/// Held by the run that may act. The kernel releases it when the process ends, however it ends.
+/// The right to change this host's data dir. Dropping it, or the end of the process, gives it back.
 #[derive(Debug)]
-pub(super) struct HostLock(#[allow(dead_code, reason = "dropping it releases the lock")] Flock<File>);
+pub(super) struct Lock(#[allow(dead_code, reason = "dropping it releases the lock")] Flock<std::fs::File>);
 
-/// Takes the right to act on this host; `None` while another run has it.
+/// Takes the lock; `None` while another process has it.
 ///
 /// # Errors
-/// When the file cannot be made or locked.
-pub(super) fn take(state_dir: &Path) -> Result<Option<HostLock>> {
+/// When the lock file cannot be made or locked.
+pub(super) fn try_take(state_dir: &Path) -> Result<Option<Lock>> {
     fs::create_dir_all(state_dir, 0o700)?;
     let path = state_dir.join(FILE);
-    if !path.exists() {
-        match fs::create_new(&path, 0o600) {
-            Err(_) if path.exists() => {}
-            other => drop(other?),
-        }
-    }
-    let file = File::open(&path).or_fail(Kind::Io, || format!("cannot open {}", path.display()))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .or_fail(Kind::Io, || format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(held) => Ok(Some(HostLock(held))),
+        Ok(held) => Ok(Some(Lock(held))),
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, e)) => {
             Err(Error::new(Kind::Io, format!("cannot lock {}", path.display())).caused_by(std::io::Error::from(e)))
@@ -38,29 +39,11 @@ pub(super) fn take(state_dir: &Path) -> Result<Option<HostLock>> {
     }
 }
 
-/// What a second run by hand is told.
+/// What to say when another process has it.
 pub(super) fn taken(state_dir: &Path) -> Error {
-    let path = state_dir.join(FILE);
     Error::new(
         Kind::Refused,
-        format!("another 'lifeboat bootstrap' runs on this host and holds {}; nothing was done", path.display()),
+        format!("another 'lifeboat bootstrap' is at work on this host (it holds {})", state_dir.join(FILE).display()),
     )
-    .hint(format!("let that one end, or see which process it is: fuser -v {}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_at_a_time_and_free_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("state");
-        let first = take(&state).unwrap();
-        assert!(first.is_some());
-        assert!(take(&state).unwrap().is_none());
-        drop(first);
-        assert!(take(&state).unwrap().is_some());
-        assert_eq!(taken(&state).kind(), Kind::Refused);
-    }
+    .hint("wait for it to end; 'systemctl status lifeboat-bootstrap' or 'pgrep -a lifeboat' shows it")
 }

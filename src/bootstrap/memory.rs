@@ -89,6 +89,14 @@ impl MemoryFile {
         })
     }
 
+    /// Notes on which mount the data dir lies.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::change`].
+    pub fn mounted(&self, at: Option<PathBuf>) -> Result<()> {
+        self.change(|m| m.data_dir_mount = at.map(|p| p.display().to_string()))
+    }
+
     /// Notes a consumed request or pin.
     ///
     /// # Errors

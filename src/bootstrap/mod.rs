@@ -5,6 +5,7 @@
 
 mod apply;
 mod build;
+mod cancel;
 mod data_dir;
 mod environment;
 mod events;
@@ -12,11 +13,15 @@ mod gather;
 mod history;
 mod lock;
 mod memory;
+mod mount;
 pub mod quarantine;
 mod request;
 mod run;
 mod staging;
+#[cfg(test)]
+mod tests;
 
+pub use cancel::{TakenBack, take_back};
 pub use gather::Endpoint;
 pub use memory::MemoryFile;
 pub use request::RequestFile;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Settings, data_dir};
+use super::{Settings, data_dir, lock};
 use crate::core::facts::{DataDir, Observed};
 use crate::core::model::Timestamp;
 use crate::error::{Error, Kind, Result, ResultExt};
@@ -10,8 +10,9 @@ use crate::error::{Error, Kind, Result, ResultExt};
 /// Moves `member/` aside, unless an etcd runs on it. `None`: there is none.
 ///
 /// # Errors
-/// When an etcd runs on the data, or a rename fails.
+/// When an etcd runs on the data, a bootstrap is at work, or a rename fails.
 pub async fn add(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>> {
+    let Some(_held) = lock::try_take(&settings.state_dir)? else { return Err(lock::taken(&settings.state_dir)) };
     if let Observed::Known(DataDir::InUse) = data_dir::observe(settings).await {
         return Err(Error::new(Kind::Refused, format!("an etcd runs on {}", settings.data_dir.display()))
             .hint("stop etcd first"));

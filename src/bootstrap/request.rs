@@ -63,6 +63,10 @@ impl RequestFile {
             Err(e) => return unknown(CauseCode::LocalIo, format!("{path} cannot be read: {e}")),
         };
         match toml::from_str::<Content>(&text) {
+            Ok(c) if c.snapshot != "latest" && SnapshotName::new(&c.snapshot).is_err() => unknown(
+                CauseCode::BadRecord,
+                format!("{path} asks for {:?}, which is no name of a snapshot", c.snapshot),
+            ),
             Ok(c) if !c.id.is_empty() => Observed::Known(Some(Request {
                 id: c.id,
                 snapshot: c.snapshot,
@@ -124,9 +128,15 @@ mod tests {
     fn what_is_no_request_is_never_no_request() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("restore-once");
-        for text in
-            ["", "latest", "snapshot = \"a\"", "id = \"\"\nsnapshot = \"a\"", "id = \"1\"\nsnapshot = \"a\"\nx = 1"]
-        {
+        for text in [
+            "",
+            "latest",
+            "snapshot = \"a\"",
+            "id = \"\"\nsnapshot = \"a\"",
+            "id = \"1\"\nsnapshot = \"a\"\nx = 1",
+            "id = \"1\"\nsnapshot = \"../a\"",
+            "id = \"1\"\nsnapshot = \"\"",
+        ] {
             std::fs::write(&path, text).unwrap();
             assert!(matches!(RequestFile::new(&path).observe(), Observed::Unknown(_)), "{text:?}");
         }

@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
-use super::lock::{self, HostLock};
-use super::{MemoryFile, RequestFile, Settings, environment, events, history, staging};
+use super::{MemoryFile, RequestFile, Settings, environment, events, history, lock, mount, staging};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Verdict, decide};
 use crate::core::facts::{Attempts, DataDir, Facts};
@@ -111,7 +110,6 @@ impl Bootstrap {
     /// # Errors
     /// When this host's own memory or files cannot be written.
     pub async fn run(&self, options: RunOptions) -> Result<Report> {
-        let _alone = self.alone(options.wait_on_refusal).await?;
         let begun = self.clock.monotonic();
         let elapsed = || self.clock.monotonic().saturating_sub(begun);
         let mut attempts = Attempts::default();
@@ -119,6 +117,13 @@ impl Bootstrap {
         let mut pause = FIRST_PAUSE;
         let mut said: Option<(String, Duration)> = None;
         let mut steps = 0u32;
+        let mut held = None;
+        if let Err(e) = self.settle().await {
+            self.say(&format!(
+                "warning: what an interrupted restore left behind could not be tidied up: {}",
+                e.one_line()
+            ));
+        }
         loop {
             // Steps are not cut at the deadline: a restore that is half way would begin again at the next run.
             let left = options.deadline.map(|deadline| deadline.saturating_sub(elapsed()));
@@ -130,9 +135,23 @@ impl Bootstrap {
                 _ => None,
             };
             if let Some(outcome) = outcome {
-                return self.end(outcome, verdict, facts, done);
+                return self.end(outcome, verdict, facts, done, held.is_some());
             }
             let step = if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
+                None
+            } else if held.is_none() {
+                // Only a step needs the lock: a host that starts, waits or refuses changes nothing.
+                held = lock::try_take(&self.settings.state_dir)?;
+                if held.is_some() {
+                    // The other one may have changed everything since the look.
+                    continue;
+                }
+                let e = lock::taken(&self.settings.state_dir);
+                if !options.wait_on_refusal {
+                    return Err(e);
+                }
+                verdict.because = format!("{} [waiting: {}]", verdict.because, e.one_line());
+                self.tell_once(&mut said, &verdict, elapsed());
                 None
             } else {
                 self.tell_once(&mut said, &verdict, elapsed());
@@ -167,34 +186,10 @@ impl Bootstrap {
             if let Some(deadline) = options.deadline
                 && elapsed().saturating_add(pause) > deadline
             {
-                return self.end(Outcome::Undecided, verdict, facts, done);
+                return self.end(Outcome::Undecided, verdict, facts, done, held.is_some());
             }
             tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * random::fraction())).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Waits (in the unit) or refuses (by hand) while another run acts on this host.
-    async fn alone(&self, wait: bool) -> Result<Option<HostLock>> {
-        let state_dir = &self.settings.state_dir;
-        let mut told = false;
-        loop {
-            match lock::take(state_dir) {
-                Ok(Some(held)) => return Ok(Some(held)),
-                Ok(None) if !wait => return Err(lock::taken(state_dir)),
-                Ok(None) => {
-                    if !told {
-                        self.say(&format!("waiting: {}", lock::taken(state_dir).one_line()));
-                        told = true;
-                    }
-                    tokio::time::sleep(FIRST_PAUSE).await;
-                }
-                // A host with healthy data starts without it; whatever writes to this directory later fails by itself.
-                Err(e) => {
-                    self.say(&format!("warning: {}", e.one_line()));
-                    return Ok(None);
-                }
-            }
         }
     }
 
@@ -215,7 +210,7 @@ impl Bootstrap {
     async fn step(&self, verdict: &Verdict, facts: &Facts) -> StepResult {
         match &verdict.decision {
             Decision::MakePlan(draft) => self.make_plan(draft, facts).await,
-            Decision::Apply { generation } => self.apply(*generation).await,
+            Decision::Apply { generation } => self.apply(*generation, facts).await,
             Decision::Resume { generation } => self.resume(*generation).await,
             Decision::Quarantine => Ok(self.quarantine_now()?),
             Decision::Join { .. } | Decision::PutBack { .. } => Err(Error::new(
@@ -228,38 +223,31 @@ impl Bootstrap {
         }
     }
 
-    /// A host that is about to run etcd belongs to a cluster from now on.
-    fn note_start(&self, facts: &Facts) -> Result<()> {
-        let settings = &self.settings;
-        let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
-        let remembered = match facts.memory.known() {
-            Some(_) => self.memory.saw(&settings.cluster, newest.unwrap_or_default()),
-            None => Ok(()),
-        };
-        match &settings.environment_file {
-            Some(path) => environment::write(path, &settings.policy).and(remembered),
-            None => remembered,
-        }
-    }
-
-    /// Takes away what an interrupted run left behind, once the store's word and healthy data say that nothing needs it.
-    fn tidy(&self, facts: &Facts) -> Result<()> {
-        let (Some(store), Some(DataDir::Healthy(_))) = (facts.store.known(), facts.data_dir.known()) else {
+    /// Takes away what an interrupted run left behind, once the store's word and healthy data say that nothing needs it. `alone`: this run has the
+    /// lock of the host already.
+    fn tidy(&self, facts: &Facts, alone: bool) -> Result<()> {
+        let (Some(_), Some(DataDir::Healthy(_))) = (facts.store.known(), facts.data_dir.known()) else {
             return Ok(());
         };
-        staging::clean(&self.settings)?;
-        let Some(Some(request)) = facts.request.known() else { return Ok(()) };
-        let followed = store.lives.iter().any(|l| !l.cancelled && l.request.as_deref() == Some(request.id.as_str()));
-        if followed { self.consume(&request.id) } else { Ok(()) }
+        let held = if alone { None } else { lock::try_take(&self.settings.state_dir)? };
+        // Another run may be building in there right now.
+        if alone || held.is_some() { staging::clean(&self.settings) } else { Ok(()) }
     }
 
-    fn end(&self, outcome: Outcome, verdict: Verdict, facts: Facts, mut done: Vec<String>) -> Result<Report> {
+    fn end(
+        &self,
+        outcome: Outcome,
+        verdict: Verdict,
+        facts: Facts,
+        mut done: Vec<String>,
+        alone: bool,
+    ) -> Result<Report> {
         let settings = &self.settings;
         if outcome == Outcome::Start {
-            // etcd may start whatever becomes of our own notes: a full disk of ours is no reason to keep a healthy member down.
-            for noted in [self.note_start(&facts), self.tidy(&facts)] {
+            // Nothing that is written down here is worth a healthy member that stays down: a full or read-only disk is said, and it starts.
+            for noted in [self.before_start(&facts), self.tidy(&facts, alone)] {
                 if let Err(e) = noted {
-                    self.say(&format!("warning: {}", e.one_line()));
+                    self.say(&format!("warning: etcd may start, and this could not be done: {}", e.one_line()));
                 }
             }
         }
@@ -270,6 +258,31 @@ impl Bootstrap {
             self.say(&format!("warning: {}", e.one_line()));
         }
         Ok(Report { outcome, verdict, facts, done })
+    }
+}
+
+impl Bootstrap {
+    /// What a host that is about to run etcd keeps for later boots.
+    fn before_start(&self, facts: &Facts) -> Result<()> {
+        let settings = &self.settings;
+        if let Some(path) = &settings.environment_file {
+            environment::write(path, &settings.policy)?;
+        }
+        if facts.memory.known().is_none() {
+            return Ok(());
+        }
+        // It belongs to a cluster from now on.
+        let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
+        self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
+        let Some(DataDir::Healthy(member)) = facts.data_dir.known() else { return Ok(()) };
+        self.memory.mounted(mount::point_of(&settings.data_dir)?)?;
+        // A request whose plan this data was made for is done, also when the power went between the rename and the note of it. Left armed, it
+        // would keep the host down at the next boot with the store away.
+        let life = facts.store.known().and_then(|s| s.life_of(member.cluster_id));
+        match (life.and_then(|l| l.request.as_ref()), facts.request.known()) {
+            (Some(done), Some(Some(armed))) if *done == armed.id => self.consume(done),
+            _ => Ok(()),
+        }
     }
 }
 

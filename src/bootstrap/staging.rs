@@ -29,6 +29,9 @@ pub(super) struct Seal {
     pub cluster_id: ClusterId,
     /// etcd's initial-cluster-token in it.
     pub token: String,
+    /// The request or pin that is done once it is in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// Where the staging directory of a life is.
@@ -72,7 +75,7 @@ pub(super) fn all(data_dir: &Path) -> Result<Vec<(Generation, PathBuf)>> {
             found.push((Generation(number), entry.path()));
         }
     }
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|found| std::cmp::Reverse(found.0));
     Ok(found)
 }
 

@@ -16,6 +16,9 @@ use crate::ports::StoreResult;
 /// More lives than this are a defect or an attack, not a history.
 const MOST_GENERATIONS: u64 = 100_000;
 
+/// One life more must always be possible: a plan beyond this would leave no number for the next one.
+const HIGHEST_GENERATION: u64 = u64::MAX / 2;
+
 /// The plans of one cluster in one store.
 #[derive(Clone)]
 pub struct Plans {
@@ -39,6 +42,10 @@ impl Plans {
     pub async fn plan(&self, generation: Generation) -> Result<Option<Plan>, ReadError> {
         let key = keys::plan(generation);
         let Some(read) = self.records.read::<Plan>(RecordKind::Plan, &key).await? else { return Ok(None) };
+        if generation.0 > HIGHEST_GENERATION {
+            let why = format!("generation {generation} is beyond any history");
+            return Err(self.problem(&key, RecordProblem::BadBody(why)));
+        }
         if read.body.generation != generation || read.generation != generation {
             let why = format!("it says generation {}", read.body.generation);
             return Err(self.problem(&key, RecordProblem::BadBody(why)));
@@ -179,5 +186,41 @@ impl Plans {
     /// As [`Plans::create`].
     pub async fn declare_lost(&self, word: &PersonsWord) -> StoreResult<Created> {
         self.records.create(RecordKind::Lost, &keys::lost(word.generation), word.generation, word).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::memory::MemoryStore;
+    use crate::catalog::snapshots_tests::records;
+    use crate::core::model::{ClusterId, Nonce};
+    use crate::core::plan::PlanCause;
+
+    /// After the last number there is no next life; a counter must not wrap to the first one either.
+    #[tokio::test]
+    async fn a_plan_of_the_last_generation_is_not_followed() {
+        let store = MemoryStore::new();
+        let plans = Plans::new(records(store.clone(), "0123456789abcdef", "prod"));
+        for (generation, followed) in [(HIGHEST_GENERATION, true), (HIGHEST_GENERATION + 1, false), (u64::MAX, false)] {
+            let plan = Plan {
+                generation: Generation(generation),
+                cause: PlanCause::Init,
+                request: None,
+                snapshot: None,
+                excluded: vec![],
+                voters: vec![],
+                token: "t".into(),
+                cluster_id: ClusterId(1),
+                bump_revision: None,
+                seed: NodeName::new("cp1").unwrap(),
+                created: "2024-01-15T10:30:00Z".parse().unwrap(),
+                nonce: Nonce([1; 16]),
+            };
+            plans.create(&plan).await.unwrap();
+            let history = plans.history(Generation(0)).await;
+            assert_eq!(history.is_ok(), followed, "{generation}: {history:?}");
+            store.remove(&keys::plan(plan.generation));
+        }
     }
 }

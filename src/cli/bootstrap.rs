@@ -88,7 +88,8 @@ fn runs_in_unit() -> bool {
     std::env::var_os("INVOCATION_ID").is_some() && nix::unistd::getppid().as_raw() == 1
 }
 
-fn stop_signal() -> Result<impl Future<Output = ()>> {
+/// Ends at SIGTERM or SIGINT, which no longer end the process by themselves.
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).or_fail(Kind::Internal, || "cannot listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).or_fail(Kind::Internal, || "cannot listen for SIGINT")?;

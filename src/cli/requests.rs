@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::{DeclareLostArgs, RestoreOnceArgs};
 use super::render::{self, Printer};
 use super::wire::Wire;
-use crate::bootstrap::RequestFile;
+use crate::bootstrap::{self, RequestFile, TakenBack};
 use crate::catalog::plans::Plans;
 use crate::catalog::records::Created;
 use crate::core::facts::Observed;
@@ -22,34 +22,67 @@ struct Armed {
     id: Option<String>,
     file: String,
     armed: bool,
+    /// The plan that was cancelled.
+    cancelled: Option<Generation>,
 }
 
 pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &Printer) -> Result<ExitCode> {
     let file = RequestFile::new(&wire.settings().bootstrap.request_file);
     let path = file.path().display().to_string();
     let Some(name) = &args.name else {
-        let there = !matches!(file.observe(), Observed::Known(None));
-        file.remove()?;
-        let report = Armed { snapshot: None, id: None, file: path, armed: false };
-        printer.report(&report, |r| {
-            if there {
-                format!("taken back: {} is removed; the next start of etcd restores nothing\n", r.file)
-            } else {
-                format!("nothing was armed in {}\n", r.file)
-            }
-        })?;
-        return Ok(ExitCode::SUCCESS);
+        return take_it_back(wire, &file, path, printer).await;
     };
     // What cannot be restored is refused now, not at the next boot.
     let manifest = wire.snapshots()?.resolve(name).await?;
     let id = file.arm(name)?;
-    let report = Armed { snapshot: Some(name.clone()), id: Some(id), file: path, armed: true };
+    let report = Armed { snapshot: Some(name.clone()), id: Some(id), file: path, armed: true, cancelled: None };
     printer.report(&report, |r| {
         format!(
             "armed in {}: at the next start of etcd this host restores {name} (now {}, revision {}), once.\n\
              The data of now is moved aside, not deleted. To take it back: lifeboat restore-once --cancel\n",
             r.file, manifest.name, manifest.revision
         )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn take_it_back(wire: &Wire, file: &RequestFile, path: String, printer: &Printer) -> Result<ExitCode> {
+    let armed = file.observe();
+    // The file first: it needs no store, and a host that waits for the store because of it goes on.
+    file.remove()?;
+    let plans = Plans::new(wire.records()?);
+    let taken = bootstrap::take_back(&plans, &wire.settings().node.name, wire.clock.now()).await.map_err(|e| {
+        e.context(format!(
+            "{path} is gone, but whether the store holds a plan for that restore, which this host would follow at a later start, could not be found out"
+        ))
+        .hint("type it again when the store answers: lifeboat restore-once --cancel")
+    })?;
+    let there = !matches!(armed, Observed::Known(None));
+    let cancelled = match taken {
+        TakenBack::Plan(generation) => Some(generation),
+        TakenBack::TooLate(generation) if there => {
+            let plan = plans.plan(generation).await?;
+            let same =
+                matches!((&armed, plan), (Observed::Known(Some(r)), Some(p)) if p.request.as_ref() == Some(&r.id));
+            if same {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("too late: the restore has been done, or is being done, as plan {generation}"),
+                )
+                .hint("the data of before was moved aside: lifeboat quarantine ls"));
+            }
+            None
+        }
+        TakenBack::TooLate(_) | TakenBack::Nothing => None,
+    };
+    let report = Armed { snapshot: None, id: None, file: path, armed: false, cancelled };
+    printer.report(&report, |r| match (r.cancelled, there) {
+        (Some(generation), _) => format!(
+            "taken back: plan {generation} is cancelled, and nothing is armed in {}; the next start of etcd restores nothing\n",
+            r.file
+        ),
+        (None, true) => format!("taken back: {} is removed; the next start of etcd restores nothing\n", r.file),
+        (None, false) => format!("nothing was armed in {}\n", r.file),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::args::{CompressionArg, DeleteArgs, GetArgs, LsArgs, SaveArgs, VerifyArgs};
+use super::bootstrap::stop_signal;
 use super::progress::Progress;
 use super::render::{self, Printer};
 use super::wire::Wire;
@@ -38,15 +39,25 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
     };
     let progress = Progress::new("shipping", wire.clock.clone());
     let told = progress.clone();
-    let report = if args.no_ship {
-        commands::save_only(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request).await?
-    } else {
-        commands::save(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request, &move |_, done| {
-            told.at(done, 0)
-        })
-        .await?
+    let stop = stop_signal()?;
+    let work = async {
+        if args.no_ship {
+            return commands::save_only(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request).await;
+        }
+        let told = move |_: &SnapshotName, done| told.at(done, 0);
+        commands::save(etcd.as_ref(), &snapshots, wire.clock.as_ref(), &spool, &request, &told).await
+    };
+    let report = tokio::select! {
+        report = work => report,
+        () = stop => {
+            // What was under way is aborted, or its parts would stay in the bucket, invisible and billed.
+            snapshots.records().store().drain().await;
+            Err(Error::new(Kind::Refused, "stopped by a signal; nothing half is in the store")
+                .hint("a snapshot that was whole by then waits in the spool: see it with 'lifeboat ls --local'"))
+        }
     };
     progress.end();
+    let report = report?;
     printer.report(&report, saved)?;
     match report.ship_error {
         // The snapshot is safe in the spool; the exit code says that the store has not got it.

@@ -157,9 +157,9 @@ pub struct Memory {
     /// Ids of consumed requests and pins.
     #[serde(default)]
     pub consumed: Vec<String>,
-    /// Whether the data dir was seen on a file system of its own.
-    #[serde(default)]
-    pub data_dir_is_mount: bool,
+    /// Mount point of the file system that the data dir was on when etcd was last allowed to start; none for the root's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir_mount: Option<String>,
 }
 
 impl Memory {

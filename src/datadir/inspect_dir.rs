@@ -13,7 +13,8 @@ use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys;
 
 use super::buckets::{ALARM, AUTH, CLUSTER, KEY, MEMBERS, META, SmallFacts, StoredMember, read_small};
-use super::restore::{first_foreign_entry, last_revision};
+use super::install::first_foreign_entry;
+use super::restore::last_revision;
 use super::wal;
 
 /// What a data dir is.

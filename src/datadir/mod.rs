@@ -8,10 +8,13 @@
 use crate::error::{Error, Kind};
 
 pub mod buckets;
+#[cfg(test)]
+mod damage;
 pub mod hash;
 pub mod ids;
 pub mod inspect_dir;
 pub mod inspect_file;
+pub mod install;
 pub mod protobuf;
 pub mod restore;
 pub mod snap;

@@ -25,10 +25,11 @@ use super::buckets::{
 use super::hash::{HashKv, hash_kv};
 use super::ids::{cluster_id_of, member_id};
 use super::inspect_file::Content;
-use super::trailer::{StreamDigest, TrailerSplitter, has_trailer};
+use super::trailer::{StreamDigest, TrailerSplitter};
 use super::urls::{find_me, normalize};
 use super::{damaged, snap, wal};
 
+pub use super::install::{check_target, install, load};
 pub use super::urls::InitialMember;
 
 /// Bytes that are copied at once.
@@ -36,7 +37,7 @@ const COPY_BYTES: usize = 1 << 20;
 /// Page size of a db that starts empty; etcd reads it from the file.
 const NEW_PAGE_SIZE: u32 = 4096;
 /// Written last into a staging directory: it says that the rest is complete.
-const RECORD_NAME: &str = "staged.json";
+pub(super) const RECORD_NAME: &str = "staged.json";
 
 /// Whose data dir is built, and what is changed in the snapshot on the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,38 +157,6 @@ fn too_far(n: u64) -> Error {
 /// `Config` or `Usage` when the spec is not valid.
 pub fn ids(spec: &RestoreSpec) -> Result<(ClusterId, MemberId)> {
     plan(spec).map(|p| (p.cluster, p.me))
-}
-
-/// Checks, as etcdutl does, that nothing is in the way of a restore by hand: the data dir is missing or empty (what is
-/// left by us, and `lost+found`, do not count), a separate WAL dir likewise.
-///
-/// # Errors
-/// `Refused` when something is in the way; `Io`.
-pub fn check_target(data_dir: &Path, wal_dir: Option<&Path>) -> Result<()> {
-    for dir in [Some(data_dir), wal_dir].into_iter().flatten() {
-        if let Some(name) = first_foreign_entry(dir)? {
-            return Err(Error::new(Kind::Refused, format!("{} is not empty: it holds {name:?}", dir.display()))
-                .hint("choose another directory, or move what is there aside; nothing was changed"));
-        }
-    }
-    Ok(())
-}
-
-/// The first entry of a directory that is not ours; `None` also when there is no directory.
-pub(super) fn first_foreign_entry(dir: &Path) -> Result<Option<String>> {
-    let failed = || format!("cannot read directory {}", dir.display());
-    let entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.or_fail(Kind::Io, failed)?,
-    };
-    for entry in entries {
-        let name = entry.or_fail(Kind::Io, failed)?.file_name().to_string_lossy().into_owned();
-        let ours = name.starts_with("lifeboat-") || name.starts_with("member.quarantine-") || name == "lost+found";
-        if !ours {
-            return Ok(Some(name));
-        }
-    }
-    Ok(None)
 }
 
 /// Builds a member's data dir in `staging_dir` from a snapshot. `image` is the decompressed snapshot, read to its end.
@@ -482,6 +451,7 @@ fn complete(file: &File, db: &Path, plan: &Plan, dirs: &Dirs, staging_dir: &Path
     sys::fs::sync_dir(sys::fs::parent(staging_dir))?;
     Ok(built)
 }
+<<<<<<< HEAD
 
 /// The record of a complete staging directory; `None` when there is none, or it was not finished.
 ///
@@ -588,3 +558,5 @@ fn exists(path: &Path) -> Result<bool> {
 pub fn carries_digest(file_len: u64) -> bool {
     has_trailer(file_len)
 }
+=======
+>>>>>>> main

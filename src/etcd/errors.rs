@@ -55,7 +55,7 @@ pub(super) fn explain(endpoint: &str, call: &str, e: &etcd_client::Error) -> Etc
 
 fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, Option<&'static str>) {
     let has = |part: &str| cause.contains(part);
-    let by_text: [(&str, EtcdErrorKind, &'static str); 15] = [
+    let by_text: [(&str, EtcdErrorKind, &'static str); 16] = [
         (
             "user name is empty",
             EtcdErrorKind::Denied,
@@ -104,6 +104,11 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
             EtcdErrorKind::Tls,
             "etcd seems to speak plain http there: write http:// in etcd.endpoint, or give etcd its certificates",
         ),
+        (
+            "tls handshake eof",
+            EtcdErrorKind::Tls,
+            "etcd seems to speak plain http there: write http:// in etcd.endpoint, or give etcd its certificates",
+        ),
         // TLS 1.3 tells a client only after its handshake that its certificate is missing or unwanted, and then the line is gone.
         (
             "operation was canceled",
@@ -124,6 +129,8 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
             return (kind, Some(hint));
         }
     }
+    // A line that breaks within a call has any code.
+    let by_transport = !etcd_says && (has("transport error") || has("connection error"));
     let quorum = "look at the other members: etcdctl endpoint status --cluster";
     match grpc {
         Some(code::PERMISSION_DENIED) => (
@@ -135,7 +142,7 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
         }
         Some(code::INVALID_ARGUMENT) => (EtcdErrorKind::Failed, None),
         Some(code::UNAVAILABLE | code::DEADLINE_EXCEEDED) if etcd_says => (EtcdErrorKind::NoQuorum, Some(quorum)),
-        Some(code::UNAVAILABLE) if endpoint.starts_with("http://") => (
+        Some(_) if endpoint.starts_with("http://") && (by_transport || grpc == Some(code::UNAVAILABLE)) => (
             EtcdErrorKind::Unreachable,
             Some(
                 "if etcd serves TLS there, write https:// in etcd.endpoint and set etcd.ca_file; otherwise: journalctl -u etcd",
@@ -144,6 +151,7 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
         Some(code::UNAVAILABLE | code::DEADLINE_EXCEEDED) | None => {
             (EtcdErrorKind::Unreachable, Some("check that etcd is running: journalctl -u etcd"))
         }
+        Some(_) if by_transport => (EtcdErrorKind::Unreachable, Some("check that etcd is running: journalctl -u etcd")),
         Some(_) => (EtcdErrorKind::Failed, None),
     }
 }
@@ -155,6 +163,15 @@ mod tests {
 
     #[test]
     fn what_etcd_and_the_transport_say_is_told_apart() {
+        let clear = "http://127.0.0.1:2379";
+        for text in [
+            "transport error: connection error: stream closed because of a broken pipe",
+            "operation was canceled: transport error",
+        ] {
+            let (kind, said) = classify(Some(2), text, clear);
+            assert_eq!(kind, Unreachable, "{text}");
+            assert!(said.unwrap_or_default().contains("https://"), "{text}: {said:?}");
+        }
         for (code, text, expected, hint) in [
             (Some(14), "etcdserver: no leader", NoQuorum, "endpoint status"),
             (Some(14), "etcdserver: request timed out", NoQuorum, "endpoint status"),

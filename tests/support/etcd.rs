@@ -63,7 +63,7 @@ impl EtcdPorts {
         format!("http://127.0.0.1:{}", self.peer.number())
     }
 
-    /// Without TLS.
+    /// Client URL of a member without TLS.
     pub fn client_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.client.number())
     }

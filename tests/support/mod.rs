@@ -19,7 +19,7 @@ pub mod tools;
 pub mod weed;
 
 pub use data::{Dump, Entry, Fill, dump};
-pub use etcd::{EtcdOptions, EtcdProcess};
+pub use etcd::{EtcdOptions, EtcdPorts, EtcdProcess};
 pub use lifeboat::{Lifeboat, Output, Running};
 pub use s3::{Conditions, Fault, Op, S3Options, S3Server};
 pub use tls::TestCa;

@@ -18,7 +18,8 @@ pub struct Weed {
     pub secret_key: String,
     ports: Vec<Port>,
     dir: TempDir,
-    process: Process,
+    args: Vec<String>,
+    process: Option<Process>,
 }
 
 impl Weed {
@@ -50,18 +51,44 @@ impl Weed {
                 args.push(format!("-{service}.port.grpc={}", grpc.number()));
             }
         }
-        // It writes where it stands and below its home.
-        let home = dir.path().display().to_string();
-        let env = [("HOME".to_owned(), home.clone()), ("TMPDIR".to_owned(), home)];
-        let process = Process::start(&tools::weed(), &args, &env, &dir.path().join("weed.log"));
-        let mut weed = Weed { access_key, secret_key, ports, dir, process };
-        weed.wait_ready();
+        let mut weed = Weed { access_key, secret_key, ports, dir, args, process: None };
+        weed.go_up();
         weed
+    }
+
+    /// Starts it (again) on the same ports and data, and waits until it answers.
+    pub fn go_up(&mut self) {
+        assert!(self.process.is_none(), "SeaweedFS is up");
+        // It writes where it stands and below its home.
+        let home = self.dir.path().display().to_string();
+        let env = [("HOME".to_owned(), home.clone()), ("TMPDIR".to_owned(), home)];
+        self.process = Some(Process::start(&tools::weed(), &self.args, &env, &self.dir.path().join("weed.log")));
+        self.wait_ready();
+    }
+
+    /// SIGKILL: connection refused from now on.
+    pub fn go_down(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill9();
+        }
+        self.remove_sockets();
+    }
+
+    /// It puts these there whatever TMPDIR says, and does not start over one that is left.
+    fn remove_sockets(&self) {
+        for (service, pair) in SERVICES.iter().zip(self.ports.chunks(2)) {
+            if let [_, grpc] = pair {
+                let _ = fs::remove_file(format!("/tmp/seaweedfs-{service}-grpc-{}.sock", grpc.number()));
+            }
+        }
+        for service in ["filer", "s3"] {
+            let _ = fs::remove_file(self.dir.path().join(service));
+        }
     }
 
     fn wait_ready(&mut self) {
         let port = self.s3_port();
-        let process = &mut self.process;
+        let process = self.process.as_mut().expect("it was started");
         // The gateway listens before the filer behind it can store anything; it answers 403 to strangers once it can.
         wait_until("SeaweedFS answers S3 requests", Duration::from_secs(60), || {
             process.expect_running();
@@ -99,7 +126,7 @@ impl Weed {
 
     /// What it printed so far.
     pub fn output(&self) -> String {
-        self.process.output()
+        self.process.as_ref().map(Process::output).unwrap_or_default()
     }
 
     fn s3_port(&self) -> u16 {
@@ -109,13 +136,7 @@ impl Weed {
 
 impl Drop for Weed {
     fn drop(&mut self) {
-        self.process.kill9();
-        // It puts these there whatever TMPDIR says.
-        for (service, pair) in SERVICES.iter().zip(self.ports.chunks(2)) {
-            if let [_, grpc] = pair {
-                let _ = fs::remove_file(format!("/tmp/seaweedfs-{service}-grpc-{}.sock", grpc.number()));
-            }
-        }
+        self.go_down();
     }
 }
 

@@ -58,7 +58,8 @@ fn recorded(look: &Look<'_>) -> Vec<Configuration> {
 pub(super) fn removed(look: &Look<'_>) -> Option<Verdict> {
     let DataDir::Healthy(member) = look.data_known()? else { return None };
     let cluster = quorate(look).filter(|c| c.cluster_id == member.cluster_id)?;
-    if cluster.members.iter().any(|m| m.id == member.member_id) {
+    // No cluster is without members: an empty list is one that could not be read, which is never "removed".
+    if cluster.members.is_empty() || cluster.members.iter().any(|m| m.id == member.member_id) {
         return None;
     }
     Some(Verdict::new(
@@ -95,6 +96,8 @@ fn other_life<'a>(look: &Look<'a>) -> Option<&'a LiveCluster> {
 /// D5: another life serves, and the old one can never again.
 pub(super) fn superseded(look: &Look<'_>) -> Option<Verdict> {
     let other = other_life(look)?;
+    // A stranger at one of our URLs supersedes nobody.
+    look.store()?.life_of(other.cluster_id)?;
     let (silent, voters) = voters_elsewhere(look, other)?;
     (voters > 0 && silent < majority(voters)).then(|| {
         Verdict::new(

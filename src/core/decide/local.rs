@@ -7,6 +7,9 @@ use crate::core::plan::{PlanCause, majorities_can_be_disjoint};
 use crate::core::select;
 
 /// A healthy member that is not this slot's is foreign: its peer URLs are not ours, or plans exist and its cluster is in none of them.
+///
+/// A cluster that is older than all plans (lifeboat came later, and the first plan was a forced one) is none of them either; a signed manifest of
+/// a snapshot that was taken from it tells it from a stranger's. Without that, a forced plan that fails would keep its healthy data down.
 pub(super) fn judge_data_dir(facts: &Facts, policy: &Policy) -> Observed<DataDir> {
     let Observed::Known(DataDir::Healthy(member)) = &facts.data_dir else { return facts.data_dir.clone() };
     let sorted = |urls: &[String]| {
@@ -31,10 +34,11 @@ pub(super) fn judge_data_dir(facts: &Facts, policy: &Policy) -> Observed<DataDir
     if let Some(store) = facts.store.known()
         && !store.lives.is_empty()
         && store.life_of(member.cluster_id).is_none()
+        && !store.snapshots.iter().any(|s| s.manifest.as_ref().is_ok_and(|c| c.cluster_id == member.cluster_id))
     {
         return Observed::Known(DataDir::Foreign {
             what: format!(
-                "its cluster id {} is in none of the {} plans of the store",
+                "its cluster id {} is in none of the {} plan(s) of the store, and no snapshot there was taken from it",
                 member.cluster_id,
                 store.lives.len()
             ),
@@ -197,8 +201,10 @@ pub(super) fn force_plan(look: &Look<'_>) -> Option<Verdict> {
             .hint("list the members of the old cluster under cluster.members, or take the request back: lifeboat restore-once --cancel"),
         );
     }
-    // A request for what is not there ends in the loop as a failed attempt: the host goes on without it, loudly.
-    let wanted = snapshot.or_else(|| SnapshotName::new(&request.snapshot).ok());
+    // A request for what is not there ends in the loop as a failed attempt: the host goes on without it, loudly. That holds for "latest" with
+    // nothing eligible and for what is no name at all, too: a draft without a snapshot is never built when it is forced.
+    let wanted =
+        snapshot.or_else(|| SnapshotName::new(&request.snapshot).ok().filter(|_| request.snapshot != "latest"));
     Some(Verdict::new(
         Rule::F2,
         Decision::MakePlan(Draft {

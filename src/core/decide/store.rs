@@ -157,6 +157,16 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
         0 => String::new(),
         n => format!("; {n} newer one(s) were found broken and passed over"),
     };
+<<<<<<< HEAD
+=======
+    // One of them may be newer than the best: an upgraded or re-keyed host wrote it, or it was altered. Its revision is nobody's to know, so that
+    // it was passed over is said, and never hidden behind the one that is restored.
+    let untrusted: Vec<_> =
+        store.snapshots.iter().filter_map(|s| s.manifest.as_ref().err().map(|why| (&s.name, why))).collect();
+    let note = untrusted.last().map(|(last, why)| {
+        format!("{} snapshot(s) cannot be trusted and were not considered, among them {last}: {why}", untrusted.len())
+    });
+>>>>>>> main
     let mut verdict = Verdict::new(
         Rule::S2,
         Decision::MakePlan(Draft {
@@ -172,6 +182,7 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
             candidate.revision
         ),
     );
+<<<<<<< HEAD
     verdict.notes = passed_unread(look, store);
     Some(verdict)
 }
@@ -194,6 +205,10 @@ fn passed_unread(look: &Look<'_>, store: &StoreFacts) -> Vec<String> {
         notes.push(format!("and {} more snapshots; see them with: lifeboat ls", total - SHOWN));
     }
     notes
+=======
+    verdict.notes.extend(note);
+    Some(verdict)
+>>>>>>> main
 }
 
 /// S3: there is a snapshot to restore, and nobody allowed that.

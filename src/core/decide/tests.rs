@@ -159,6 +159,10 @@ fn request(f: &mut Facts, snapshot: &str) {
     }));
 }
 
+fn serves(f: &mut Facts, cluster: u64, members: Vec<LocalVoter>) {
+    f.live.clusters = vec![LiveCluster { cluster_id: ClusterId(cluster), quorate: true, members, answering: vec![] }];
+}
+
 type Change = fn(&mut Facts, &mut Policy);
 
 /// Name of the story, what is different from a blank host, the rule, and a word of the decision.
@@ -511,6 +515,63 @@ const STORIES: &[(&str, Change, Rule, &str)] = &[
         "Forced",
     ),
     (
+        "request for what is no name: nothing else is taken for it",
+        |f, _| {
+            f.data_dir = Observed::Known(healthy(7));
+            request(f, "no such/name");
+            with_store(f, |s| s.snapshots = vec![snapshot("a", 0, 5)]);
+        },
+        Rule::F2,
+        "cause: Forced, snapshot: None",
+    ),
+    (
+        "request for the latest, and nothing is eligible",
+        |f, _| {
+            f.data_dir = Observed::Known(healthy(7));
+            request(f, "latest");
+        },
+        Rule::F2,
+        "cause: Forced, snapshot: None",
+    ),
+    (
+        "forced plan that failed, over data older than all plans: that data starts",
+        |f, _| {
+            f.data_dir = Observed::Known(healthy(0xc0));
+            request(f, "a");
+            f.attempts.request_failed = Some("digest".into());
+            with_store(f, |s| {
+                let mut newest = plan(1, PlanCause::Forced, Some("a"));
+                newest.plan.request = Some("r1".into());
+                s.plan = Some(newest);
+                s.snapshots = vec![snapshot("a", 0, 5)];
+            });
+        },
+        Rule::D7,
+        "Start",
+    ),
+    (
+        "removed from its own cluster",
+        |f, _| {
+            f.data_dir = Observed::Known(healthy(7));
+            serves(
+                f,
+                7,
+                vec![LocalVoter { id: MemberId(2), name: "cp2".into(), peer_urls: vec![], is_learner: false }],
+            );
+        },
+        Rule::D4,
+        "Quarantine",
+    ),
+    (
+        "the member list of its own cluster could not be read: not removed",
+        |f, _| {
+            f.data_dir = Observed::Known(healthy(7));
+            serves(f, 7, vec![]);
+        },
+        Rule::D7,
+        "Start",
+    ),
+    (
         "request consumed by a plan: starts",
         |f, _| {
             f.data_dir = Observed::Known(healthy(0xc1));
@@ -673,4 +734,22 @@ fn facts_replay() {
         assert_eq!((&read, &policy_read), (&facts, &policy), "{story}");
         assert_eq!(decide(&read, &policy_read), decide(&facts, &policy), "{story}");
     }
+}
+
+/// A snapshot that cannot be trusted may be the newest one: a restore of an older one says that it was left out.
+#[test]
+fn a_restore_says_what_it_could_not_consider() {
+    let mut facts = blank();
+    let newest = SnapshotName::new("newest").unwrap();
+    with_store(&mut facts, |s| {
+        s.snapshots =
+            vec![snapshot("a", 0, 5), SnapshotFact { name: newest, manifest: Err("it has format version 2".into()) }];
+    });
+    let verdict = decide(&facts, &policy());
+    assert_eq!(verdict.rule, Rule::S2);
+    assert!(
+        verdict.notes.iter().any(|n| n.contains("newest") && n.contains("format version 2")),
+        "{:?}",
+        verdict.notes
+    );
 }

@@ -108,6 +108,16 @@ pub enum Rule {
     J0,
 }
 
+impl Rule {
+    /// All rules, in the order in which they are asked; J0 comes after the others.
+    #[rustfmt::skip]
+    pub const ALL: [Rule; 29] = [
+        Rule::B0, Rule::D0, Rule::D1, Rule::F0, Rule::F1, Rule::F2, Rule::J1, Rule::D2, Rule::D3, Rule::D4,
+        Rule::D5, Rule::D6, Rule::D7, Rule::P1, Rule::L1, Rule::R1, Rule::L2, Rule::P2, Rule::C1, Rule::C2,
+        Rule::C3, Rule::S1, Rule::S2, Rule::S3, Rule::S4, Rule::S5, Rule::N1, Rule::N2, Rule::J0,
+    ];
+}
+
 impl std::fmt::Display for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self:?}")

@@ -1,0 +1,58 @@
+//! Taking a forced restore back after its plan was written: the marks that nobody has taken are taken away, then the plan is cancelled.
+//!
+//! Removing the request file alone is not enough: the plan is what hosts follow, and it waits in the store for their next boot.
+
+use crate::catalog::plans::Plans;
+use crate::catalog::records::Created;
+use crate::core::model::{Generation, NodeName, Timestamp};
+use crate::core::plan::{MarkUse, PersonsWord, PlanCause, StartedMark, majority};
+use crate::error::Result;
+use crate::sys::random;
+
+/// What became of the newest plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenBack {
+    /// There is no forced plan that somebody could still follow.
+    Nothing,
+    /// It is cancelled; nobody follows it any more.
+    Plan(Generation),
+    /// So many hosts have started in it that its life may serve: it stays.
+    TooLate(Generation),
+}
+
+/// Cancels the newest plan, if it is forced and too few have followed it for its life to serve.
+///
+/// # Errors
+/// When the store does not answer, or what it holds cannot be trusted: then the plan may still be followed. It can be tried again.
+pub async fn take_back(plans: &Plans, me: &NodeName, at: Timestamp) -> Result<TakenBack> {
+    let (_, newest) = plans.history(Generation(0)).await?;
+    let Some(newest) = newest.filter(|n| n.plan.cause == PlanCause::Forced && !n.cancelled) else {
+        return Ok(TakenBack::Nothing);
+    };
+    let generation = newest.plan.generation;
+    let needed = majority(newest.plan.voters.len());
+    let started = |marks: &[StartedMark]| marks.iter().filter(|m| m.purpose != MarkUse::Barred).count();
+    if started(&newest.marks) >= needed {
+        return Ok(TakenBack::TooLate(generation));
+    }
+    let mut marks = newest.marks;
+    for voter in &newest.plan.voters {
+        if marks.iter().any(|m| m.node == voter.name) {
+            continue;
+        }
+        let nonce = random::nonce()?;
+        let bar =
+            StartedMark { node: voter.name.clone(), generation, purpose: MarkUse::Barred, by: me.clone(), nonce, at };
+        // Whoever comes first has it: a host that is restoring right now keeps its mark, and is counted.
+        match plans.take_mark(&bar).await? {
+            Created::Ours => marks.push(bar),
+            Created::Taken => marks.extend(plans.mark(generation, &voter.name).await?),
+        }
+    }
+    if started(&marks) >= needed {
+        return Ok(TakenBack::TooLate(generation));
+    }
+    let reason = "lifeboat restore-once --cancel".to_owned();
+    plans.cancel(&PersonsWord { generation, by: me.clone(), reason, at, nonce: random::nonce()? }).await?;
+    Ok(TakenBack::Plan(generation))
+}

@@ -1,0 +1,256 @@
+//! The gate of one host over a store in memory: what is decided is tested in `core`, here is what the steps leave behind.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::build::Order;
+use super::staging::Seal;
+use super::*;
+use crate::catalog::memory::{Fault, MemoryStore};
+use crate::catalog::plans::Plans;
+use crate::catalog::snapshots::Snapshots;
+use crate::catalog::snapshots_tests::records;
+use crate::core::decide::{ManagedBy, Rule};
+use crate::core::facts::{DataDir, Observed};
+use crate::core::model::{Generation, NodeName, Nonce};
+use crate::core::plan::{MarkUse, PlanCause, StartedMark, Voter};
+use crate::datadir::restore;
+use crate::error::Kind;
+use crate::ports::StoreErrorKind;
+use crate::sys::clock::SystemClock;
+
+struct Host {
+    gate: Bootstrap,
+    store: Arc<MemoryStore>,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Host {
+    fn new(dir: &Path, wal_dir: Option<PathBuf>) -> Self {
+        let node = NodeName::new("cp1").unwrap();
+        let data_dir = dir.join("etcd");
+        let policy = Policy {
+            node: node.clone(),
+            members: vec![Voter { name: node, peer_urls: vec!["http://127.0.0.1:2380".into()] }],
+            managed_by: ManagedBy::Systemd,
+            data_dir: data_dir.display().to_string(),
+            wal_dir: wal_dir.as_ref().map(|d| d.display().to_string()),
+            autorestore: true,
+            pinned: None,
+            existing_only: false,
+            init_empty: false,
+            peer_wait_seconds: 0,
+            heartbeat_ttl_seconds: 90,
+            seed: None,
+            replace_damaged: false,
+            fallback: 3,
+            storage_version: None,
+        };
+        let settings = Settings {
+            cluster: ClusterName::new("prod").unwrap(),
+            policy,
+            data_dir,
+            wal_dir,
+            state_dir: dir.join("state"),
+            request_file: dir.join("restore-once"),
+            environment_file: Some(dir.join("run/etcd.env")),
+            bump_revision: None,
+        };
+        let store = MemoryStore::new();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = told.clone();
+        let gate = Bootstrap {
+            memory: MemoryFile::new(&settings.state_dir),
+            request: RequestFile::new(&settings.request_file),
+            snapshots: Snapshots::new(records(store.clone(), "0123456789abcdef", "prod")),
+            settings,
+            endpoints: vec![],
+            clock: Arc::new(SystemClock::new()),
+            tell: Box::new(move |text| heard.lock().unwrap().push(text.to_owned())),
+            progress: Box::new(|_, _| ()),
+        };
+        Host { gate, store, told }
+    }
+
+    async fn run(&self) -> Result<Report, crate::error::Error> {
+        self.gate.run(RunOptions { deadline: Some(Duration::ZERO), wait_on_refusal: false }).await
+    }
+
+    async fn cluster(&self) -> Option<crate::core::model::ClusterId> {
+        match data_dir::observe(&self.gate.settings).await {
+            Observed::Known(DataDir::Healthy(m)) => Some(m.cluster_id),
+            _ => None,
+        }
+    }
+
+    fn quarantined(&self) -> usize {
+        quarantine::list(&self.gate.settings).unwrap().len()
+    }
+
+    fn store_is_away(&self) {
+        self.store.on(|_, _| Some(Fault::Refuse(StoreErrorKind::Unreachable)));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_leads_to_no_snapshot_never_becomes_an_empty_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::new(dir.path(), None);
+    assert_eq!(host.run().await.unwrap().outcome, Outcome::Start);
+    let before = host.cluster().await.unwrap();
+    host.gate.request.arm("latest").unwrap();
+    let report = host.run().await.unwrap();
+    assert_eq!((report.outcome, report.verdict.rule), (Outcome::Start, Rule::D7));
+    assert_eq!(host.cluster().await, Some(before), "the data was replaced");
+    assert_eq!(host.quarantined(), 0);
+    assert!(!host.store.keys().contains(&"cluster/plans/2.json".to_owned()), "{:?}", host.store.keys());
+    let told = host.told.lock().unwrap().join("\n");
+    assert!(told.contains("no snapshot in the store can be restored for \"latest\""), "{told}");
+}
+
+#[tokio::test]
+async fn one_gate_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::new(dir.path(), None);
+    let other = lock::try_take(&host.gate.settings.state_dir).unwrap().unwrap();
+    let e = host.run().await.unwrap_err();
+    assert_eq!(e.kind(), Kind::Refused, "{e}");
+    assert!(e.hint_text().is_some());
+    assert_eq!(host.store.keys(), Vec::<String>::new());
+    let aside = quarantine::add(&host.gate.settings, host.gate.clock.now()).await;
+    assert_eq!(aside.unwrap_err().kind(), Kind::Refused);
+    drop(other);
+    assert_eq!(host.run().await.unwrap().outcome, Outcome::Start);
+    // A host that only starts needs no lock.
+    let _other = lock::try_take(&host.gate.settings.state_dir).unwrap().unwrap();
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D7);
+}
+
+/// The power went after `member/` was in place, before the request was noted as done; at the next boot the store is away.
+#[tokio::test]
+async fn a_request_that_was_done_does_not_keep_the_host_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::new(dir.path(), None);
+    host.run().await.unwrap();
+    let id = host.gate.request.arm("latest").unwrap();
+    host.store_is_away();
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::F0, "a request that was not done waits for the store");
+    let staging = staging::path(&host.gate.settings.data_dir, Generation(1));
+    let seal = Seal {
+        generation: Generation(1),
+        plan_nonce: Nonce([1; 16]),
+        mark_nonce: Nonce([2; 16]),
+        cluster_id: host.cluster().await.unwrap(),
+        token: "t".into(),
+        request: Some(id),
+    };
+    crate::sys::fs::create_dir_all(&staging.join("member"), 0o700).unwrap();
+    staging::seal(&staging, &seal).unwrap();
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::F0, "with its member/ in it, it was never in place");
+    std::fs::remove_dir(staging.join("member")).unwrap();
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D7);
+    assert!(!host.gate.request.path().exists() && !staging.exists());
+}
+
+/// A full or read-only disk under our own files is no reason to keep a healthy member down.
+#[tokio::test]
+async fn a_healthy_member_starts_when_nothing_can_be_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut host = Host::new(dir.path(), None);
+    host.run().await.unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    host.gate.settings.environment_file = Some(dir.path().join("file/etcd.env"));
+    assert_eq!(host.run().await.unwrap().outcome, Outcome::Start);
+    assert!(host.told.lock().unwrap().iter().any(|t| t.starts_with("warning: etcd may start")));
+}
+
+#[tokio::test]
+async fn a_member_that_etcd_runs_on_is_never_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::new(dir.path(), None);
+    host.run().await.unwrap();
+    let settings = &host.gate.settings;
+    let db = settings.data_dir.join("member/snap/db");
+    let running = Flock::lock(std::fs::File::open(&db).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+    let e = data_dir::quarantine(settings, host.gate.clock.now(), None).unwrap_err();
+    assert_eq!(e.kind(), Kind::Refused);
+    assert!(db.is_file());
+    drop(running);
+    assert!(data_dir::quarantine(settings, host.gate.clock.now(), None).unwrap().is_some());
+    assert!(!db.exists());
+}
+
+/// Power loss between the separate WAL and `member/`: the WAL that is in place belongs to what is being installed.
+#[tokio::test]
+async fn a_new_wal_that_is_in_place_is_not_quarantined_by_the_second_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal_dir = dir.path().join("wal");
+    std::fs::create_dir(&wal_dir).unwrap();
+    let host = Host::new(dir.path(), Some(wal_dir.clone()));
+    let settings = &host.gate.settings;
+    let order = Order {
+        generation: Generation(1),
+        snapshot: None,
+        voters: settings.policy.members.clone(),
+        token: "t".into(),
+        plan_nonce: Nonce([1; 16]),
+        mark_nonce: Nonce([2; 16]),
+        bump_revision: None,
+        request: None,
+        raw_sha256: None,
+    };
+    let built = build::build(settings, &host.gate.snapshots, &order, &|_, _| ()).await.unwrap();
+    let staged = built.staged_wal.clone().unwrap();
+    let segment = std::fs::read_dir(&staged).unwrap().next().unwrap().unwrap().file_name();
+    crate::sys::fs::rename_new(&staged.join(&segment), &wal_dir.join(&segment)).unwrap();
+    crate::sys::fs::remove_scratch(&staged).unwrap();
+
+    let now = host.gate.clock.now();
+    data_dir::quarantine(settings, now, Some((built.cluster_id, built.member_id))).unwrap();
+    let staging_dir = staging::path(&settings.data_dir, Generation(1));
+    restore::install(&staging_dir, &settings.data_dir, Some(&wal_dir)).unwrap();
+    assert_eq!(host.cluster().await, Some(built.cluster_id));
+    // Another cluster's WAL is moved.
+    crate::sys::fs::rename_new(&settings.data_dir.join("member"), &dir.path().join("elsewhere")).unwrap();
+    data_dir::quarantine(settings, now, Some((crate::core::model::ClusterId(1), built.member_id))).unwrap();
+    assert!(!wal_dir.join(&segment).exists());
+}
+
+/// A forced plan that was written and not followed waits in the store: only its cancellation takes the restore back.
+#[tokio::test]
+async fn a_restore_is_taken_back_until_it_is_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::new(dir.path(), None);
+    host.run().await.unwrap();
+    let plans = Plans::new(host.gate.snapshots.records().clone());
+    let me = host.gate.settings.policy.node.clone();
+    let now = host.gate.clock.now();
+    assert_eq!(take_back(&plans, &me, now).await.unwrap(), TakenBack::Nothing, "an init is not a restore");
+    let before = host.cluster().await;
+
+    let mut forced = plans.plan(Generation(1)).await.unwrap().unwrap();
+    forced.cause = PlanCause::Forced;
+    forced.request = Some("r1".into());
+    for (generation, expected) in [(2, TakenBack::Plan(Generation(2))), (3, TakenBack::TooLate(Generation(3)))] {
+        forced.generation = Generation(generation);
+        forced.cluster_id = crate::core::model::ClusterId(generation);
+        plans.create(&forced).await.unwrap();
+        let (_, verdict) = host.gate.dry_run().await;
+        assert_eq!(verdict.rule, Rule::F1, "a forced plan is followed: {verdict:?}");
+        if expected == TakenBack::TooLate(Generation(3)) {
+            let nonce = Nonce([7; 16]);
+            let purpose = MarkUse::Apply;
+            let (node, by) = (me.clone(), me.clone());
+            let mark = StartedMark { node, generation: Generation(3), purpose, by, nonce, at: now };
+            plans.take_mark(&mark).await.unwrap();
+        }
+        assert_eq!(take_back(&plans, &me, now).await.unwrap(), expected);
+        let report = host.run().await.unwrap();
+        assert_eq!((report.verdict.rule, host.cluster().await), (Rule::D7, before), "generation {generation}");
+    }
+    host.store_is_away();
+    assert!(take_back(&plans, &me, now).await.is_err(), "silence is not 'nothing to take back'");
+}
