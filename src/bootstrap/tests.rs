@@ -65,6 +65,7 @@ impl Host {
         let gate = Bootstrap {
             memory: MemoryFile::new(&settings.state_dir),
             request: RequestFile::new(&settings.request_file),
+            quick: Snapshots::new(records(store.clone(), "0123456789abcdef", "prod")).clone(),
             snapshots: Snapshots::new(records(store.clone(), "0123456789abcdef", "prod")),
             settings,
             endpoints: vec![],

@@ -273,7 +273,7 @@ mod tests {
             for (index, (key, tombstone)) in changes.iter().enumerate().take(revision as usize + 1) {
                 if *tombstone { model.remove(key); } else { model.insert(key, index as u64); }
             }
-            prop_assert_eq!(large.live_keys(), model.keys().filter(|k| **k != 0).count() as u64);
+            prop_assert_eq!(large.live_keys(), model.keys().filter(|k| ***k != 0).count() as u64);
             prop_assert!(model.values().all(|o| large.contains(*o)));
         }
     }
