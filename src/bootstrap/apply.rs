@@ -275,12 +275,8 @@ impl Bootstrap {
         self.memory.started(&settings.cluster, generation)?;
         failpoint!("bootstrap.remembered");
         let staging_dir = staging::path(&settings.data_dir, generation);
-<<<<<<< HEAD
-        if let Some(aside) = data_dir::quarantine(settings, self.clock.now(), Some(&staging_dir))? {
-=======
         let ids = restore::load(&staging_dir)?.map(|built| (built.cluster_id, built.member_id));
         if let Some(aside) = data_dir::quarantine(settings, self.clock.now(), ids)? {
->>>>>>> main
             events::quarantined(&aside, generation);
             self.say(&format!("the old member was moved to {}; nothing was deleted", aside.display()));
         }

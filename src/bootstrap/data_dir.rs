@@ -13,13 +13,8 @@ use crate::core::facts::{Cause, CauseCode, DataDir, LocalMember, LocalVoter, Obs
 use crate::core::model::{ClusterId, MemberId, Timestamp};
 use crate::datadir::buckets::StoredMember;
 use crate::datadir::inspect_dir::{DirState, inspect_dir};
-<<<<<<< HEAD
-use crate::datadir::restore;
-use crate::error::{Kind, Result, ResultExt};
-=======
 use crate::datadir::wal;
 use crate::error::{Error, Kind, Result, ResultExt};
->>>>>>> main
 use crate::sys::fs;
 
 /// Looks at the data dir. An I/O error is unknown, never "empty".
@@ -62,13 +57,8 @@ pub(super) fn create(settings: &Settings) -> Result<()> {
 }
 
 /// Moves `member/` (and what is in a separate WAL dir) aside, under a name that says when. Returns where `member/` is now.
-/// `replacement`: the staging directory that follows, whose WAL may be in place already and then stays there.
 ///
 /// # Errors
-<<<<<<< HEAD
-/// When a rename fails; what was moved by then stays where it is, and the next try goes on.
-pub(super) fn quarantine(settings: &Settings, now: Timestamp, replacement: Option<&Path>) -> Result<Option<PathBuf>> {
-=======
 /// When an etcd runs on the data, or a rename fails; what was moved by then stays where it is, and the next try goes on.
 ///
 /// `new_wal`: ids of a WAL that is being put into place. A crash between a separate WAL and `member/` leaves it there, and it stays.
@@ -77,7 +67,6 @@ pub(super) fn quarantine(
     now: Timestamp,
     new_wal: Option<(ClusterId, MemberId)>,
 ) -> Result<Option<PathBuf>> {
->>>>>>> main
     let stamp = now.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
     let member = settings.data_dir.join("member");
     // An etcd that was started since the last look would go on in the directory that is moved away, and acknowledge what nobody finds again.
@@ -89,11 +78,7 @@ pub(super) fn quarantine(
     let moved = move_aside(&member, &settings.data_dir.join(format!("member.quarantine-{stamp}")))?;
     crate::failpoint!("bootstrap.half_quarantined");
     if let Some(wal) = &settings.wal_dir
-<<<<<<< HEAD
-        && !replacement.map_or(Ok(false), |staging| restore::wal_is_installed(staging, wal))?
-=======
         && !new_wal.is_some_and(|ids| wal::inspect(wal).is_ok_and(|w| (w.cluster_id, w.member_id) == ids))
->>>>>>> main
     {
         quarantine_wal(wal, &stamp)?;
     }

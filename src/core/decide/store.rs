@@ -157,8 +157,6 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
         0 => String::new(),
         n => format!("; {n} newer one(s) were found broken and passed over"),
     };
-<<<<<<< HEAD
-=======
     // One of them may be newer than the best: an upgraded or re-keyed host wrote it, or it was altered. Its revision is nobody's to know, so that
     // it was passed over is said, and never hidden behind the one that is restored.
     let untrusted: Vec<_> =
@@ -166,7 +164,6 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
     let note = untrusted.last().map(|(last, why)| {
         format!("{} snapshot(s) cannot be trusted and were not considered, among them {last}: {why}", untrusted.len())
     });
->>>>>>> main
     let mut verdict = Verdict::new(
         Rule::S2,
         Decision::MakePlan(Draft {
@@ -182,33 +179,8 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
             candidate.revision
         ),
     );
-<<<<<<< HEAD
-    verdict.notes = passed_unread(look, store);
-    Some(verdict)
-}
-
-/// What could not even be tried, with the reason: a restore that skips something newer may never do so in silence.
-fn passed_unread(look: &Look<'_>, store: &StoreFacts) -> Vec<String> {
-    const SHOWN: usize = 3;
-    let storage = look.policy.storage_version.as_deref();
-    let mut notes: Vec<String> = store
-        .snapshots
-        .iter()
-        .rev()
-        .filter_map(|s| {
-            select::ineligible(s, false, storage).map(|why| format!("snapshot {} was passed over: {why}", s.name))
-        })
-        .collect();
-    let total = notes.len();
-    notes.truncate(SHOWN);
-    if total > SHOWN {
-        notes.push(format!("and {} more snapshots; see them with: lifeboat ls", total - SHOWN));
-    }
-    notes
-=======
     verdict.notes.extend(note);
     Some(verdict)
->>>>>>> main
 }
 
 /// S3: there is a snapshot to restore, and nobody allowed that.
