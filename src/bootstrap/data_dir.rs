@@ -99,7 +99,14 @@ fn quarantine_wal(wal: &Path, stamp: &str) -> Result<()> {
     if segments.is_empty() {
         return Ok(());
     }
-    let aside = wal.join(format!("member.quarantine-{stamp}"));
+    // Segments of two lives have the same names; those of an interrupted quarantine are parts of one.
+    let taken = |aside: &Path| segments.iter().filter_map(|s| s.file_name()).any(|name| aside.join(name).exists());
+    let mut aside = wal.join(format!("member.quarantine-{stamp}"));
+    let mut n = 1;
+    while taken(&aside) {
+        n += 1;
+        aside.set_file_name(format!("member.quarantine-{stamp}-{n}"));
+    }
     fs::create_dir(&aside, 0o700)?;
     for segment in segments {
         let name = segment.file_name().map(|n| n.to_owned()).unwrap_or_default();

@@ -97,7 +97,6 @@ const CASES: &[(&str, Break, &[&str])] = &[
         },
         &["secret"],
     ),
-    ("plain http on a TLS port's place", |_, run| run.env("LIFEBOAT_STORE__S3__INSECURE", "false"), &[]),
 ];
 
 #[test]

@@ -180,7 +180,17 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
         ),
     );
     verdict.notes.extend(note);
+    verdict.notes.extend(unfit(look, store));
     Some(verdict)
+}
+
+/// What is known to be unfit before it is tried (a payload that is gone, cut or found broken by `verify`): passed over, and never in silence.
+fn unfit(look: &Look<'_>, store: &StoreFacts) -> Option<String> {
+    let storage = look.policy.storage_version.as_deref();
+    let known = store.snapshots.iter().filter(|s| s.manifest.is_ok());
+    let unfit: Vec<_> = known.filter_map(|s| select::ineligible(s, false, storage).map(|why| (&s.name, why))).collect();
+    let (last, why) = unfit.last()?;
+    Some(format!("{} snapshot(s) were passed over, among them {last}: {why}", unfit.len()))
 }
 
 /// S3: there is a snapshot to restore, and nobody allowed that.
