@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::args::{CompressionArg, DeleteArgs, GetArgs, LsArgs, SaveArgs, VerifyArgs};
-use super::bootstrap::stop_signal;
 use super::progress::Progress;
 use super::render::{self, Printer};
 use super::wire::Wire;

@@ -99,8 +99,8 @@ async fn a_save_that_is_interrupted_orphans_nothing_and_keeps_the_snapshot() {
         let mut running = host.command(&["save"]).spawn();
         wait_until("a part on its way", LONG, || server.faults().count(Op::UploadPart, "") > 0);
         running.signal(signal);
-        assert_eq!(running.wait(SOON), Some(3), "{signal}: {}", running.output());
-        assert!(running.output().contains("lifeboat ls --local"), "{}", running.output());
+        assert_eq!(running.wait(SOON), Some(1), "{signal}: {}", running.output());
+        assert!(running.output().contains("lifeboat ls shows"), "{}", running.output());
         assert_eq!(server.uploads_in_progress(), [], "{signal}: {}", running.output());
         server.faults().clear();
         assert!(host.rows(&["--remote"]).is_empty());
