@@ -46,7 +46,12 @@ impl Wire {
             loaded,
             clock: Arc::new(SystemClock::new()),
             path: path.map(Path::to_path_buf),
-            limits: Limits { tell: Some(|text| tracing::warn!("{text}")), ..Limits::default() },
+            // The shipping and the gate try again by themselves, with a longer backoff, and say why at each of their own tries.
+            limits: Limits {
+                retry_for: std::time::Duration::from_secs(30),
+                tell: Some(|text| tracing::warn!("{text}")),
+                ..Limits::default()
+            },
         })
     }
 

@@ -12,7 +12,7 @@ use crate::host::{BUCKET, Host, StoreAt, string};
 use crate::support::process::wait_until;
 use crate::support::{ETCD_LATEST, Lifeboat, Running, Weed};
 
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(180);
 
 fn schedule(name: &str, cron: &str) -> String {
     format!("[[schedule]]\nname = \"{name}\"\ncron = \"{cron}\"\njitter = \"0s\"\n")

@@ -10,7 +10,7 @@ use crate::support::{ETCD_LATEST, Fault, Fill, Op, S3Options, S3Server, dump};
 
 /// systemd's patience is 90 s; a person's is shorter.
 const SOON: Duration = Duration::from_secs(15);
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_in_the_middle_of_an_upload_orphans_nothing() {
