@@ -75,6 +75,7 @@ fn of_the_store() {
         case("https to http", &[("store.s3.endpoint", "\"{s3host}\""), ("store.s3.insecure", "false")], &["ls"], 1, &["does not speak TLS", "store.s3.insecure = true"]),
         case("unknown host", &[("store.s3.endpoint", "\"http://no-such-host.invalid\"")], &["ls"], 1, &["no-such-host.invalid", "cannot be resolved", "getent hosts"]),
         case("token: ls", token, &["ls"], 0, &["{snap}", "another cluster token", "hint: put the token"]),
+        case("token: save", token, &["save"], 5, &["no snapshot is taken with this cluster token", "another cluster token", "hint: put the token"]),
         case("token: verify", token, &["verify"], 5, &["{snap}", "another cluster token", "cluster.token_file"]),
         case("token: by name", token, &["verify", "{snap}"], 5, &["{snap}.manifest.json in s3://", "another cluster token", "cluster.token_file"]),
         case("token: restore", token, &["restore", "{snap}", "--data-dir", "{dir}/r"], 5, &["another cluster token", "cluster.token_file"]),

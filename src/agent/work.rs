@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Parts;
 use super::scheduler::Run;
-use crate::catalog::plans::Plans;
 use crate::core::manifest::Origin;
 use crate::core::model::{Compression, Revision};
 use crate::error::{Error, Kind, Result};
@@ -63,8 +62,7 @@ pub(super) async fn run(
 }
 
 async fn take(parts: &Parts, compression: Compression, run: &Run, state: &mut RunState) -> Result<Saved> {
-    let plans = Plans::new(parts.snapshots.records().clone());
-    let generation = life::of_member(parts.etcd.as_ref(), &plans, &parts.state_dir).await?;
+    let generation = life::of_member(parts.etcd.as_ref(), &parts.snapshots, &parts.state_dir).await?;
     let now = parts.clock.monotonic();
     let hash_check = state.hashed_at.is_none_or(|at| now.saturating_sub(at) >= HASH_EVERY);
     let request = SaveRequest {

@@ -9,7 +9,6 @@ use crate::catalog::snapshots::Snapshots;
 use crate::core::manifest::Manifest;
 use crate::core::model::{Generation, Nonce, Sha256, SnapshotName};
 use crate::core::plan::Voter;
-use crate::datadir::hash::HashKv;
 use crate::datadir::inspect_dir::{DirState, inspect_dir};
 use crate::datadir::restore::{self, Built, Expected, InitialMember, RestoreSpec};
 use crate::error::{Error, Kind, Result, ResultExt};
@@ -140,15 +139,7 @@ async fn from_snapshot(
         .hint(format!("make room on the file system of {}", settings.data_dir.display())));
     }
     let total = manifest.raw.size;
-    let expected = Expected {
-        size: Some(manifest.raw.size),
-        sha256: Some(manifest.raw.sha256),
-        hash_kv: manifest.hash_kv.map(|h| HashKv {
-            hash: h.hash,
-            revision: h.revision,
-            compact_revision: h.compact_revision,
-        }),
-    };
+    let expected = Expected::from(manifest);
     let (mut reader, watch) = Watched::new(fetch::open_raw(snapshots, manifest).await?);
     let target = staging.to_path_buf();
     let mut work = tokio::task::spawn_blocking(move || restore::build(&mut reader, &expected, false, &target, &spec));

@@ -11,7 +11,6 @@ use super::args::RestoreArgs;
 use super::progress::Progress;
 use super::render::{self, Printer};
 use super::wire::Wire;
-use crate::datadir::hash::HashKv;
 use crate::datadir::restore::{self, Built, Expected, RestoreSpec};
 use crate::datadir::urls::parse_initial_cluster;
 use crate::error::{Error, Kind, Result, ResultExt};
@@ -90,15 +89,7 @@ async fn open(config: Option<&Path>, args: &RestoreArgs, data_dir: &Path) -> Res
     }
     let snapshots = Wire::by_hand(config)?.snapshots()?;
     let manifest = snapshots.resolve(&args.snapshot).await?;
-    let expected = Expected {
-        size: Some(manifest.raw.size),
-        sha256: Some(manifest.raw.sha256),
-        hash_kv: manifest.hash_kv.map(|h| HashKv {
-            hash: h.hash,
-            revision: h.revision,
-            compact_revision: h.compact_revision,
-        }),
-    };
+    let expected = Expected::from(&manifest);
     let reader = fetch::open_raw(&snapshots, &manifest).await?;
     Ok((Box::new(reader), expected, manifest.name.to_string()))
 }

@@ -7,7 +7,6 @@ use super::args::{CompressionArg, DeleteArgs, GetArgs, LsArgs, SaveArgs, VerifyA
 use super::progress::Progress;
 use super::render::{self, Printer};
 use super::wire::Wire;
-use crate::catalog::plans::Plans;
 use crate::core::manifest::Origin;
 use crate::core::model::{Compression, SnapshotName};
 use crate::error::{Error, Kind, Result, ResultExt};
@@ -22,8 +21,7 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
         .map_err(|e| e.hint("such as: lifeboat save --name before-upgrade"))?;
     let (etcd, snapshots, spool) = (wire.etcd()?, wire.snapshots()?, wire.spool()?);
     let configured = wire.settings().schedules.first().map(|s| s.compression).unwrap_or_default();
-    let plans = Plans::new(snapshots.records().clone());
-    let life = life::of_member(etcd.as_ref(), &plans, &wire.settings().node.state_dir).await?;
+    let life = life::of_member(etcd.as_ref(), &snapshots, &wire.settings().node.state_dir).await?;
     let request = SaveRequest {
         prefix: args.name.clone(),
         origin: Origin::OnDemand,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::bolt::check::check;
 use crate::bolt::editor::{self, Edit, Items};
 use crate::bolt::reader::{Bucket, Image};
+use crate::core::manifest::Manifest;
 use crate::core::model::{ClusterId, MemberId, Revision, Sha256};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys;
@@ -69,6 +70,14 @@ pub struct Expected {
     pub sha256: Option<Sha256>,
     /// HashKV that the server gave for it.
     pub hash_kv: Option<HashKv>,
+}
+
+impl From<&Manifest> for Expected {
+    fn from(m: &Manifest) -> Self {
+        let hash_kv =
+            m.hash_kv.map(|h| HashKv { hash: h.hash, revision: h.revision, compact_revision: h.compact_revision });
+        Expected { size: Some(m.raw.size), sha256: Some(m.raw.sha256), hash_kv }
+    }
 }
 
 /// A data dir in staging, complete and fsynced.

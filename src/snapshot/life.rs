@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::catalog::keys::{self, SnapshotObject};
 use crate::catalog::plans::Plans;
+use crate::catalog::records::ReadError;
+use crate::catalog::snapshots::Snapshots;
 use crate::core::model::{ClusterId, Generation};
-use crate::error::{Kind, Result, ResultExt};
+use crate::core::record::RecordProblem;
+use crate::error::{Error, Kind, Result, ResultExt};
 use crate::ports::Etcd;
 use crate::sys::fs;
 
@@ -21,21 +25,27 @@ type Lives = BTreeMap<String, Generation>;
 /// The generation of the member's cluster; 0 when no plan names it.
 ///
 /// # Errors
-/// When the member does not answer.
-pub async fn of_member(etcd: &dyn Etcd, plans: &Plans, state_dir: &Path) -> Result<Generation> {
+/// When the member does not answer, or when plans or snapshots in the store were signed with another cluster token: what is
+/// saved with ours would be worth nothing to the gate that has theirs.
+pub async fn of_member(etcd: &dyn Etcd, snapshots: &Snapshots, state_dir: &Path) -> Result<Generation> {
     let cluster = etcd.status().await?.cluster_id;
-    let lives = match tokio::time::timeout(STORE_LIMIT, plans.history(Generation(0))).await {
-        Ok(Ok((lives, _))) => {
+    let plans = Plans::new(snapshots.records().clone());
+    let looks = async { tokio::join!(plans.history(Generation(0)), one_manifest(snapshots)) };
+    let lives = match tokio::time::timeout(STORE_LIMIT, looks).await {
+        Ok((_, Err(e))) | Ok((Err(e), _)) if is_other_token(&e) => {
+            return Err(Error::from(e).context("no snapshot is taken with this cluster token"));
+        }
+        Ok((Ok((lives, _)), _)) => {
             let lives: Lives = lives.iter().map(|l| (l.cluster_id.to_string(), l.generation)).collect();
             if let Err(e) = remember(state_dir, &lives) {
                 tracing::warn!("{}", e.one_line());
             }
             lives
         }
-        Ok(Err(e)) => {
+        Ok((Err(e), _)) => {
             tracing::warn!(
                 "the plans cannot be read, the generation is the one seen last: {}",
-                crate::error::Error::from(e).one_line()
+                Error::from(e).one_line()
             );
             recall(state_dir)
         }
@@ -45,6 +55,23 @@ pub async fn of_member(etcd: &dyn Etcd, plans: &Plans, state_dir: &Path) -> Resu
         }
     };
     Ok(generation(&lives, cluster))
+}
+
+fn is_other_token(e: &ReadError) -> bool {
+    matches!(e, ReadError::Problem { problem: RecordProblem::OtherToken { .. }, .. })
+}
+
+/// Reads one manifest, any: all of a folder are signed with one token.
+async fn one_manifest(snapshots: &Snapshots) -> std::result::Result<(), ReadError> {
+    let page = snapshots.records().store().list_page(keys::SNAPSHOT_FOLDER, None).await?;
+    let name = page.objects.iter().rev().find_map(|o| match keys::classify(&o.key) {
+        SnapshotObject::Manifest(name) => Some(name),
+        _ => None,
+    });
+    match name {
+        Some(name) => snapshots.read_manifest(&name).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 fn generation(lives: &Lives, cluster: ClusterId) -> Generation {
