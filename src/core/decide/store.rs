@@ -1,25 +1,41 @@
 //! Rules about what the store holds: plans, snapshots, or nothing.
 
 use super::{Decision, Draft, Look, RefuseReason, Rule, Verdict, WaitReason};
-use crate::core::facts::{CauseCode, Observed, StoreFacts};
+use crate::core::facts::{CauseCode, Life, Observed, StoreFacts};
 use crate::core::model::SnapshotName;
 use crate::core::plan::PlanCause;
-use crate::core::select;
+use crate::core::select::{self, SnapshotFact};
 
 /// The id under which a pin from the configuration is consumed.
 fn pin_id(name: &SnapshotName) -> String {
     format!("pin:{name}")
 }
 
-/// The pin, unless a plan has consumed it before.
+/// The pin, unless it was consumed before.
 fn fresh_pin<'a>(look: &Look<'a>) -> Option<&'a SnapshotName> {
-    look.policy.pinned.as_ref().filter(|name| !look.consumed(&pin_id(name)))
+    look.policy.pinned.as_ref().filter(|name| !pin_consumed(look, name))
+}
+
+/// A pin is consumed when a life began with it. The newest plan alone does not say that: its mark may be burnt before anything
+/// was put into place, and the best snapshot may be just the one that the pin is there to avoid.
+fn pin_consumed(look: &Look<'_>, name: &SnapshotName) -> bool {
+    let id = pin_id(name);
+    let remembered = look.facts.memory.known().is_some_and(|m| m.consumed.contains(&id));
+    let newest = look.plan().map(|p| p.plan.generation);
+    let lived = |life: &Life| {
+        let of_it = |s: &SnapshotFact| s.manifest.as_ref().is_ok_and(|c| c.cluster_id == life.cluster_id);
+        Some(life.generation) != newest || look.store().is_some_and(|s| s.snapshots.iter().any(of_it))
+    };
+    remembered
+        || look.store().is_some_and(|s| {
+            s.lives.iter().any(|l| !l.cancelled && l.request.as_deref() == Some(id.as_str()) && lived(l))
+        })
 }
 
 /// What to say of a pin that was consumed and is still configured.
 pub(super) fn stale_pin(look: &Look<'_>) -> Option<String> {
     let name = look.policy.pinned.as_ref()?;
-    look.consumed(&pin_id(name)).then(|| {
+    pin_consumed(look, name).then(|| {
         format!("bootstrap.snapshot still names {name}, which was restored once already; it is ignored. Set it to \"latest\"")
     })
 }

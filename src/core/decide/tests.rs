@@ -486,6 +486,22 @@ const STORIES: &[(&str, Change, Rule, &str)] = &[
         "\"b\"",
     ),
     (
+        "pin whose plan was burnt before anything was in place: the pin again",
+        |f, p| {
+            p.pinned = Some(SnapshotName::new("a").unwrap());
+            remembers(f, 1, &[1]);
+            with_store(f, |s| {
+                s.snapshots = vec![snapshot("a", 0, 5), snapshot("b", 0, 6)];
+                let mut newest = plan(1, PlanCause::Restore, Some("a"));
+                newest.plan.request = Some("pin:a".into());
+                newest.marks = vec![mark(1, 1)];
+                s.plan = Some(newest);
+            });
+        },
+        Rule::S1,
+        "\"a\"",
+    ),
+    (
         "request, store down: waits even with data",
         |f, _| {
             f.data_dir = Observed::Known(healthy(7));
