@@ -17,7 +17,7 @@ demo: cargo tools ## the whole story in two minutes: snapshots, a lost host, the
 	tests/demo.sh
 
 test: cargo tools ## all tests: units, real etcd of three releases, real S3 servers
-	cargo test $(FEATURES)
+	cargo test --no-fail-fast $(FEATURES)
 
 check: cargo tools ## format, lints, and the direction of imports
 	cargo fmt --check

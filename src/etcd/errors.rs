@@ -9,6 +9,11 @@ use crate::ports::{EtcdError, EtcdErrorKind};
 pub(super) const AUTH_IS_OFF: &str = "authentication is not enabled";
 pub(super) const NO_PERMISSION: &str = "etcdserver: permission denied";
 
+/// TLS 1.3 tells a client only after its handshake that its certificate is missing or unwanted; whether the alert or the cut line is
+/// seen first is a matter of luck.
+const CUT_AFTER_HANDSHAKE: &str = "etcd closed the connection: if it has just been stopped, look at journalctl -u etcd; otherwise it asks for \
+     a client certificate that it knows: set or check etcd.cert_file and etcd.key_file";
+
 /// gRPC's codes, as the standard numbers them.
 mod code {
     pub(super) const INVALID_ARGUMENT: i32 = 3;
@@ -55,7 +60,7 @@ pub(super) fn explain(endpoint: &str, call: &str, e: &etcd_client::Error) -> Etc
 
 fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, Option<&'static str>) {
     let has = |part: &str| cause.contains(part);
-    let by_text: [(&str, EtcdErrorKind, &'static str); 17] = [
+    let by_text: [(&str, EtcdErrorKind, &'static str); 20] = [
         (
             "user name is empty",
             EtcdErrorKind::Denied,
@@ -109,13 +114,10 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
             EtcdErrorKind::Tls,
             "etcd seems to speak plain http there: write http:// in etcd.endpoint, or give etcd its certificates",
         ),
-        // TLS 1.3 tells a client only after its handshake that its certificate is missing or unwanted, and then the line is gone.
-        (
-            "operation was canceled",
-            EtcdErrorKind::Tls,
-            "etcd closed the connection right after the handshake: it probably asks for a client certificate that it knows; \
-             set or check etcd.cert_file and etcd.key_file",
-        ),
+        ("operation was canceled", EtcdErrorKind::Tls, CUT_AFTER_HANDSHAKE),
+        ("stream closed because of a broken pipe", EtcdErrorKind::Tls, CUT_AFTER_HANDSHAKE),
+        ("Broken pipe", EtcdErrorKind::Tls, CUT_AFTER_HANDSHAKE),
+        ("Connection reset", EtcdErrorKind::Tls, CUT_AFTER_HANDSHAKE),
         ("refused", EtcdErrorKind::Unreachable, "nothing listens there: is etcd running, and is etcd.endpoint right?"),
         (
             "http2 error",
@@ -185,6 +187,13 @@ mod tests {
             (Some(14), "etcdserver: no leader", NoQuorum, "endpoint status"),
             (Some(14), "etcdserver: request timed out", NoQuorum, "endpoint status"),
             (Some(1), "operation was canceled: transport error: connection closed", Tls, "etcd.cert_file"),
+            (
+                Some(2),
+                "transport error: connection error: stream closed because of a broken pipe",
+                Tls,
+                "etcd.cert_file",
+            ),
+            (Some(14), "tcp: Connection reset by peer (os error 104)", Tls, "etcd.cert_file"),
             (Some(4), "context deadline exceeded", Unreachable, "journalctl"),
             (Some(14), "tcp connect error: Connection refused (os error 111)", Unreachable, "running"),
             (Some(14), "transport: invalid peer certificate: UnknownIssuer", Tls, "etcd.ca_file"),

@@ -135,7 +135,11 @@ async fn reports_for_programs_have_their_documented_shapes() {
     let waits = host.json(&["save", "--name", "waits", "--no-ship"]);
     assert_eq!(waits["shipped"], false);
     let ls = host.json(&["ls"]);
-    shape("ls", &ls, &[("rows", "list"), ("uncommitted", "int"), ("foreign", "int"), ("problems", "list")]);
+    shape(
+        "ls",
+        &ls,
+        &[("rows", "list"), ("uncommitted", "int"), ("foreign", "int"), ("problems", "list"), ("hints", "list")],
+    );
     let rows = ls["rows"].as_array().unwrap();
     rows.iter().for_each(|row| shape("ls.rows", row, ROW));
     let seen: Vec<_> = rows.iter().map(|r| (string(&r["name"]), string(&r["place"]), string(&r["status"]))).collect();
