@@ -18,6 +18,7 @@ pub mod quarantine;
 mod request;
 mod run;
 mod staging;
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub request_file: PathBuf,
     /// What etcd's unit reads; none: do not write one.
     pub environment_file: Option<PathBuf>,
+    /// kubeadm: the static pod manifest of etcd.
+    pub manifest: PathBuf,
     /// Revisions that a restore skips, so that clients notice it; none: leave revisions alone.
     pub bump_revision: Option<u64>,
 }

@@ -9,7 +9,7 @@ use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
 use super::{MemoryFile, RequestFile, Settings, environment, events, history, lock, mount, staging};
 use crate::catalog::snapshots::Snapshots;
-use crate::core::decide::{Decision, Verdict, decide};
+use crate::core::decide::{Decision, Rule, Verdict, decide};
 use crate::core::facts::{Attempts, DataDir, Facts};
 use crate::core::plan::{Excluded, PlanCause};
 use crate::error::{Error, Kind, Result};
@@ -245,7 +245,8 @@ impl Bootstrap {
         let settings = &self.settings;
         if outcome == Outcome::Start {
             // Nothing that is written down here is worth a healthy member that stays down: a full or read-only disk is said, and it starts.
-            for noted in [self.before_start(&facts), self.tidy(&facts, alone)] {
+            let kept = if verdict.rule == Rule::B0 { Ok(()) } else { self.before_start(&facts) };
+            for noted in [kept, self.tidy(&facts, alone)] {
                 if let Err(e) = noted {
                     self.say(&format!("warning: etcd may start, and this could not be done: {}", e.one_line()));
                 }

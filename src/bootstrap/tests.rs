@@ -57,6 +57,7 @@ impl Host {
             state_dir: dir.join("state"),
             request_file: dir.join("restore-once"),
             environment_file: Some(dir.join("run/etcd.env")),
+            manifest: dir.join("manifests/etcd.yaml"),
             bump_revision: None,
         };
         let store = MemoryStore::new();
@@ -254,4 +255,26 @@ async fn a_restore_is_taken_back_until_it_is_marked() {
     }
     host.store_is_away();
     assert!(take_back(&plans, &me, now).await.is_err(), "silence is not 'nothing to take back'");
+}
+
+#[tokio::test]
+async fn a_host_before_kubeadm_init_starts_and_remembers_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut host = Host::new(dir.path(), None);
+    host.gate.settings.policy.managed_by = ManagedBy::Kubeadm;
+    let report = host.run().await.unwrap();
+    assert_eq!((report.outcome, report.verdict.rule), (Outcome::Start, Rule::B0));
+    assert!(!host.gate.memory.observe().known().unwrap().remembers_cluster());
+    assert!(!host.gate.settings.data_dir.exists() && host.store.keys().is_empty());
+    // A kubeadm that failed half way and is tried again is not held up either.
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::B0);
+    // With the manifest it is a control plane like any other.
+    std::fs::create_dir_all(dir.path().join("manifests")).unwrap();
+    std::fs::write(&host.gate.settings.manifest, "kind: Pod").unwrap();
+    let report = host.run().await.unwrap();
+    assert_eq!((report.outcome, report.verdict.rule), (Outcome::Start, Rule::D7));
+    assert!(report.done.iter().any(|step| step.starts_with("N1")), "{:?}", report.done);
+    // And without it again, the data is not lost on it.
+    std::fs::remove_file(&host.gate.settings.manifest).unwrap();
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D7);
 }

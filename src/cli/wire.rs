@@ -254,6 +254,7 @@ impl Wire {
             state_dir: s.bootstrap.state_dir.clone(),
             request_file: s.bootstrap.request_file.clone(),
             environment_file: Some(s.etcd.environment_file.clone()),
+            manifest: s.etcd.manifest.clone(),
             bump_revision: Some(s.bootstrap.bump_revision).filter(|n| *n > 0),
         })
     }

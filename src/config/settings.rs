@@ -116,6 +116,8 @@ pub struct Etcd {
     pub login: Option<Login>,
     /// What the bootstrap writes for etcd to start with.
     pub environment_file: PathBuf,
+    /// kubeadm: the static pod manifest of etcd. Without it this host is no control plane yet.
+    pub manifest: PathBuf,
 }
 
 /// A client certificate.

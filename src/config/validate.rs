@@ -206,6 +206,7 @@ impl Checker<'_> {
             ca_file: ca,
             client_certificate,
             login,
+            manifest: PathBuf::from(e.manifest),
             environment_file: PathBuf::from(e.environment_file),
         })
     }
