@@ -14,6 +14,7 @@ use crate::core::model::{ClusterName, Compression, NodeName};
 use crate::core::schedule::Schedule;
 use crate::error::{Error, Kind, Result};
 
+use super::ConfiguredFile;
 use super::secret::SecretSource;
 
 /// A shorter cluster token could be guessed by who reads the store.
@@ -102,6 +103,8 @@ impl Node {
 pub struct Etcd {
     /// What starts it.
     pub managed_by: ManagedBy,
+    /// The systemd unit that starts it, and that waits for the gate.
+    pub unit: String,
     /// Its data dir; `member/` is inside. Its owner is that of etcd.
     pub data_dir: PathBuf,
     /// A WAL dir outside of the data dir.
@@ -109,7 +112,7 @@ pub struct Etcd {
     /// Its client URL.
     pub endpoint: Url,
     /// CA of its certificate.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<ConfiguredFile>,
     /// Our client certificate and its key.
     pub client_certificate: Option<ClientCertificate>,
     /// User and password, when etcd has authentication on.
@@ -122,9 +125,9 @@ pub struct Etcd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// PEM, may be a chain.
-    pub cert_file: PathBuf,
+    pub cert_file: ConfiguredFile,
     /// PEM.
-    pub key_file: PathBuf,
+    pub key_file: ConfiguredFile,
 }
 
 /// A user of etcd.
@@ -162,7 +165,7 @@ pub struct S3 {
     /// `https://host/bucket` rather than `https://bucket.host`.
     pub path_style: bool,
     /// CA of the endpoint, instead of the system's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<ConfiguredFile>,
     /// `None`: environment, profile or instance role.
     pub credentials: Option<S3Credentials>,
 }
