@@ -39,6 +39,31 @@ pub struct Settings {
     pub log: Log,
 }
 
+impl Settings {
+    /// Every file that holds a secret, a certificate or a key.
+    pub fn named_files(&self) -> Vec<&ConfiguredFile> {
+        let mut secrets = vec![&self.cluster.token_file];
+        let mut files = Vec::new();
+        files.extend(&self.etcd.ca_file);
+        if let Some(certificate) = &self.etcd.client_certificate {
+            files.extend([&certificate.cert_file, &certificate.key_file]);
+        }
+        secrets.extend(self.etcd.login.as_ref().map(|login| &login.password));
+        if let Store::S3(s3) = &self.store {
+            files.extend(&s3.ca_file);
+            if let Some(c) = &s3.credentials {
+                secrets.extend([&c.access_key, &c.secret_key]);
+                secrets.extend(&c.session_token);
+            }
+        }
+        let of_secret = |source| match source {
+            &SecretSource::File(ref file) => Some(file),
+            SecretSource::Inline(_) => None,
+        };
+        secrets.into_iter().filter_map(of_secret).chain(files).collect()
+    }
+}
+
 /// `[cluster]`: what all hosts of the control plane share.
 #[derive(Debug, Clone)]
 pub struct Cluster {
