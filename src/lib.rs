@@ -11,7 +11,7 @@
 //!
 //! # Who may import whom
 //!
-//! `main -> cli -> { bootstrap, snapshot, agent } -> catalog -> ports <- { store, etcd, datadir } ->
+//! `main -> cli -> { bootstrap, snapshot, agent, setup } -> catalog -> ports <- { store, etcd, datadir } ->
 //! { bolt, codec, crypto, sys }`. Everything may use `core` and `error`; `core` uses nothing of the crate.
 //! `tests/layers.rs` holds that.
 //!
@@ -25,6 +25,7 @@
 //! | [`store`], [`etcd`] | backends of the ports |
 //! | [`catalog`] | keys and signed records over a store |
 //! | [`snapshot`], [`bootstrap`], [`agent`] | the product |
+//! | [`setup`] | drop-ins: etcd's unit waits for the gate, ours get what the configuration names |
 //! | [`config`], [`cli`], [`telemetry`], [`sys`], [`codec`], [`crypto`] | around it |
 
 pub mod agent;
@@ -40,6 +41,7 @@ pub mod datadir;
 pub mod error;
 pub mod etcd;
 pub mod ports;
+pub mod setup;
 pub mod snapshot;
 pub mod store;
 pub mod sys;

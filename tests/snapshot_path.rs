@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use etcd_lifeboat::catalog::records::Records;
 use etcd_lifeboat::catalog::snapshots::Snapshots;
+use etcd_lifeboat::config::ConfiguredFile;
 use etcd_lifeboat::core::manifest::Origin;
 use etcd_lifeboat::core::model::{ClusterName, Compression, Generation, NodeName, Revision};
 use etcd_lifeboat::crypto::{Keyring, Token};
@@ -198,14 +199,14 @@ fn tls_failures_say_which_file_to_change() {
         EtcdProcess::with(EtcdOptions { tls: Some((ours.ca_file(), server)), ..EtcdOptions::new(ETCD_LATEST) });
     let pair = |ca: &TestCa| {
         let files = ca.issue("127.0.0.1");
-        Some((files.cert, files.key))
+        Some((ConfiguredFile::new("etcd.cert_file", files.cert), ConfiguredFile::new("etcd.key_file", files.key)))
     };
-    let good =
-        EndpointOptions { ca_file: Some(ours.ca_file()), cert_and_key: pair(&ours), ..plain(&member.endpoint()) };
+    let trust = |ca: &TestCa| Some(ConfiguredFile::new("etcd.ca_file", ca.ca_file()));
+    let good = EndpointOptions { ca_file: trust(&ours), cert_and_key: pair(&ours), ..plain(&member.endpoint()) };
     runtime.block_on(EtcdEndpoint::new(good.clone()).linearizable_read()).unwrap();
 
     for (options, kind, word) in [
-        (EndpointOptions { ca_file: Some(other.ca_file()), ..good.clone() }, EtcdErrorKind::Tls, "etcd.ca_file"),
+        (EndpointOptions { ca_file: trust(&other), ..good.clone() }, EtcdErrorKind::Tls, "etcd.ca_file"),
         (EndpointOptions { ca_file: None, ..good.clone() }, EtcdErrorKind::Tls, "etcd.ca_file"),
         (EndpointOptions { cert_and_key: None, ..good.clone() }, EtcdErrorKind::Tls, "etcd.cert_file"),
         (EndpointOptions { cert_and_key: pair(&other), ..good.clone() }, EtcdErrorKind::Tls, "etcd.cert_file"),

@@ -63,6 +63,8 @@ pub enum Command {
     Quarantine(QuarantineCommand),
     /// A person's word that the newest life of the cluster is gone for good
     DeclareLost(DeclareLostArgs),
+    /// Lets etcd's unit wait for the gate, and hands the agent the files that the configuration names
+    Setup(SetupArgs),
     /// Shows or checks the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -227,6 +229,24 @@ pub struct DeclareLostArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+}
+
+/// Arguments of `setup`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It writes drop-ins named 50-lifeboat-setup.conf below /etc/systemd/system and lets systemd read them. It starts, stops and \
+enables nothing; etcd passes the gate at its next start. Type it again after each change of the configuration, or of etcd's unit."
+)]
+pub struct SetupArgs {
+    /// Remove all of it again: etcd no longer waits for the gate. Needs no configuration
+    #[arg(long)]
+    pub remove: bool,
+    /// Print what would be written or removed, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Work on the system below DIR, where no systemd runs (an image, a container that is being built)
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub root: Option<PathBuf>,
 }
 
 /// What to do with the configuration.

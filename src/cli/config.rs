@@ -9,6 +9,7 @@ use super::args::ConfigCommand;
 use super::render::{self, Printer};
 use super::wire::Wire;
 use crate::error::Result;
+use crate::setup;
 
 #[derive(Serialize)]
 struct Value {
@@ -21,6 +22,8 @@ struct Value {
 struct Checked {
     files: Vec<String>,
     ok: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 pub(super) fn run(path: Option<&Path>, command: ConfigCommand, printer: &Printer) -> Result<ExitCode> {
@@ -44,7 +47,11 @@ pub(super) fn run(path: Option<&Path>, command: ConfigCommand, printer: &Printer
             wire.loaded.check()?;
             wire.bootstrap_settings(false)?;
             let files = wire.loaded.files.iter().map(|f| f.display().to_string()).collect();
-            printer.report(&Checked { files, ok: true }, |c| format!("ok: {}", c.files.join(", ")))?;
+            let warnings = setup::ungiven(wire.settings());
+            printer.report(&Checked { files, ok: true, warnings }, |c| {
+                let warnings = c.warnings.iter().map(|w| format!("warning: {w}\n"));
+                format!("ok: {}\n{}", c.files.join(", "), warnings.collect::<String>())
+            })?;
         }
     }
     Ok(ExitCode::SUCCESS)

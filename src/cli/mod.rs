@@ -12,6 +12,7 @@ mod quarantine;
 mod render;
 mod requests;
 mod restore;
+mod setup;
 mod snapshots;
 pub mod wire;
 
@@ -103,6 +104,7 @@ async fn dispatch(cli: &Cli, printer: &Printer) -> Result<ExitCode> {
         Command::RestoreOnce(args) => requests::restore_once(&wire()?, args, printer).await,
         Command::Quarantine(command) => quarantine::run(&wire()?, command, printer).await,
         Command::DeclareLost(args) => requests::declare_lost(&wire()?, args, printer).await,
+        Command::Setup(args) => setup::run(cli.config.as_deref(), args, printer).await,
         Command::Config(command) => config::run(cli.config.as_deref(), *command, printer),
         Command::Completions(_) => Err(Error::new(Kind::Internal, "completions are printed without a runtime")),
     }

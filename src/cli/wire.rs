@@ -282,6 +282,6 @@ pub(super) fn start_logging(wire: &Wire) -> Result<()> {
     telemetry::init(level, format)
 }
 
-fn utf8((key, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+pub(super) fn utf8((key, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
     Some((key.into_string().ok()?, value.into_string().ok()?))
 }

@@ -45,6 +45,7 @@ pub(super) struct Node {
 #[serde(deny_unknown_fields)]
 pub(super) struct Etcd {
     pub(super) managed_by: super::settings::ManagedBy,
+    pub(super) unit: String,
     pub(super) data_dir: String,
     pub(super) wal_dir: String,
     pub(super) endpoint: String,

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Kind, Result, ResultExt};
 
 mod check;
+pub mod credentials;
 mod explain;
 mod layers;
 mod merged;
@@ -28,6 +29,7 @@ mod tests;
 mod validate;
 mod walk;
 
+pub use credentials::ConfiguredFile;
 pub use explain::Explained;
 pub use secret::SecretSource;
 pub use settings::*;

@@ -144,8 +144,11 @@ fn showable(line: &str) -> &str {
     for (at, _) in line.match_indices('=') {
         let head = line.get(..at).unwrap_or_default().trim_end();
         let name = head.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next().unwrap_or("");
+        // With a quote too many, what belongs to which key cannot be told.
+        let value = line.get(at + 1..).unwrap_or_default().split('=').next().unwrap_or_default();
+        let whole = value.matches('"').count().is_multiple_of(2);
         match known(name) {
-            Some(false) if values_are_safe => safe = line.len(),
+            Some(false) if values_are_safe && whole => safe = line.len(),
             Some(_) => return line.get(..=at).unwrap_or_default(),
             None => {
                 return line.get(..head.len() - name.len()).filter(|_| safe > 0 || head.trim() == name).unwrap_or("");
@@ -185,6 +188,7 @@ mod tests {
             ("bucket = \"b\", secret_key = \"hunter2", "bucket = \"b\", secret_key ="),
             ("bucket = \"b\", secret_kye = \"hunter2", "bucket = \"b\", "),
             ("endpoint = \"https://u:hunter2@h\"", "endpoint ="),
+            ("access_key_file = \" \"hunter2\"", "access_key_file ="),
             ("hunter2", ""),
             ("hunter2==", ""),
             ("hunter 2 = 3", ""),

@@ -37,6 +37,8 @@ pub(super) enum Shape {
     Prefix,
     Zone,
     Cron,
+    /// The name of a systemd service.
+    Service,
     Choice(&'static [&'static str]),
     Tables(&'static [Key]),
 }
@@ -79,6 +81,7 @@ pub(super) const KEYS: &[Key] = &[
     key("node.name", Shape::NodeName, r#""""#),
     key("node.state_dir", Shape::Path, r#""/var/lib/lifeboat""#),
     key("etcd.managed_by", Shape::Choice(&["systemd", "kubeadm", "k3s", "rke2"]), r#""systemd""#),
+    key("etcd.unit", Shape::Service, r#""""#),
     key("etcd.data_dir", Shape::Path, r#""/var/lib/etcd""#),
     key("etcd.wal_dir", Shape::Path, r#""""#),
     key("etcd.endpoint", Shape::Url, r#""http://127.0.0.1:2379""#),
@@ -147,6 +150,7 @@ impl Key {
             Shape::Prefix => check_prefix(text),
             Shape::Zone => parse_zone(text).map(drop),
             Shape::Cron => check_cron(text),
+            Shape::Service => check_service(text),
             Shape::Choice(values) if !values.contains(&text) => {
                 Err(format!("{text:?} is none of {}", quoted_list(values)))
             }
@@ -214,6 +218,28 @@ pub(super) fn parse_zone(text: &str) -> Result<TimeZone, String> {
     TimeZone::get(text).map_err(|_| {
         format!("the time zone {text:?} is not known here; examples are \"UTC\" and \"Europe/Berlin\" (package tzdata)")
     })
+}
+
+/// The name of a service that can be started: no path, no template.
+fn check_service(text: &str) -> Result<(), String> {
+    let Some(stem) = text.strip_suffix(".service") else {
+        return Err(format!(
+            "{text:?} is not the name of a service: it must end in \".service\", as in \"etcd.service\""
+        ));
+    };
+    if stem.contains('/') {
+        return Err(format!("{text:?} is a path; write the name of the unit alone, as in \"etcd.service\""));
+    }
+    if stem.ends_with('@') {
+        return Err(format!("{text:?} is a template; name its instance, as in \"{stem}cp1.service\""));
+    }
+    if stem.is_empty() || stem.starts_with('@') || text.len() > 255 {
+        return Err(format!("{text:?} is not the name of a service"));
+    }
+    match stem.chars().find(|c| !(c.is_ascii_alphanumeric() || ":_.\\@-".contains(*c))) {
+        Some(c) => Err(format!("{text:?} has the character {c:?}, which no name of a unit has")),
+        None => Ok(()),
+    }
 }
 
 fn check_prefix(text: &str) -> Result<(), String> {

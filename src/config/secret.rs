@@ -4,13 +4,12 @@
 //! is refused when every user of the host could read it. It may not log or show one.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::ConfiguredFile;
 use crate::error::{Error, Kind, Result, ResultExt};
 
 /// No token, key or password is longer.
@@ -24,13 +23,8 @@ const OPEN_TO_OTHERS: u32 = 0o006;
 pub enum SecretSource {
     /// In the configuration itself.
     Inline(SecretString),
-    /// In a file of its own: the key that names it, and the path.
-    File {
-        /// The configuration key, for messages.
-        key: &'static str,
-        /// Where it is.
-        path: PathBuf,
-    },
+    /// In a file of its own.
+    File(ConfiguredFile),
 }
 
 impl SecretSource {
@@ -41,18 +35,18 @@ impl SecretSource {
     pub fn read(&self) -> Result<SecretString> {
         match self {
             SecretSource::Inline(secret) => Ok(secret.clone()),
-            SecretSource::File { key, path } => read_file(key, path),
+            SecretSource::File(file) => read_file(file),
         }
     }
 }
 
-fn read_file(key: &str, path: &Path) -> Result<SecretString> {
-    let shown = path.display();
+fn read_file(named: &ConfiguredFile) -> Result<SecretString> {
+    let (key, shown) = (named.key(), named.path().display());
     let failed = || format!("cannot read {shown}, which {key} names");
-    let file = File::open(path).map_err(|e| {
+    let file = named.open().map_err(|e| {
         let hint = match e.kind() {
             std::io::ErrorKind::NotFound => format!("create {shown} with mode 0600, or set {key} to where it is"),
-            _ => format!("let the user that runs lifeboat read {shown}"),
+            _ => named.hint(&e),
         };
         Error::new(Kind::Config, failed()).caused_by(e).hint(hint)
     })?;
@@ -87,7 +81,7 @@ impl fmt::Debug for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SecretSource::Inline(_) => f.write_str("(set, not shown)"),
-            SecretSource::File { path, .. } => write!(f, "file {}", path.display()),
+            SecretSource::File(file) => write!(f, "{file:?}"),
         }
     }
 }
@@ -103,7 +97,7 @@ mod tests {
     fn a_secret_file_is_checked_before_it_is_used() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
-        let source = SecretSource::File { key: "cluster.token_file", path: path.clone() };
+        let source = SecretSource::File(ConfiguredFile::new("cluster.token_file", &path));
         let e = source.read().unwrap_err();
         assert!(e.one_line().contains("cluster.token_file") && e.hint_text().unwrap().contains("create"), "{e:?}");
         let cases: [(&[u8], u32, std::result::Result<&str, &str>); 7] = [

@@ -14,6 +14,7 @@ use crate::core::model::{ClusterName, Compression, NodeName};
 use crate::core::schedule::Schedule;
 use crate::error::{Error, Kind, Result};
 
+use super::ConfiguredFile;
 use super::secret::SecretSource;
 
 /// A shorter cluster token could be guessed by who reads the store.
@@ -36,6 +37,31 @@ pub struct Settings {
     pub bootstrap: Bootstrap,
     /// `[log]`
     pub log: Log,
+}
+
+impl Settings {
+    /// Every file that holds a secret, a certificate or a key.
+    pub fn named_files(&self) -> Vec<&ConfiguredFile> {
+        let mut secrets = vec![&self.cluster.token_file];
+        let mut files = Vec::new();
+        files.extend(&self.etcd.ca_file);
+        if let Some(certificate) = &self.etcd.client_certificate {
+            files.extend([&certificate.cert_file, &certificate.key_file]);
+        }
+        secrets.extend(self.etcd.login.as_ref().map(|login| &login.password));
+        if let Store::S3(s3) = &self.store {
+            files.extend(&s3.ca_file);
+            if let Some(c) = &s3.credentials {
+                secrets.extend([&c.access_key, &c.secret_key]);
+                secrets.extend(&c.session_token);
+            }
+        }
+        let of_secret = |source| match source {
+            &SecretSource::File(ref file) => Some(file),
+            SecretSource::Inline(_) => None,
+        };
+        secrets.into_iter().filter_map(of_secret).chain(files).collect()
+    }
 }
 
 /// `[cluster]`: what all hosts of the control plane share.
@@ -102,6 +128,8 @@ impl Node {
 pub struct Etcd {
     /// What starts it.
     pub managed_by: ManagedBy,
+    /// The systemd unit that starts it, and that waits for the gate.
+    pub unit: String,
     /// Its data dir; `member/` is inside. Its owner is that of etcd.
     pub data_dir: PathBuf,
     /// A WAL dir outside of the data dir.
@@ -109,7 +137,7 @@ pub struct Etcd {
     /// Its client URL.
     pub endpoint: Url,
     /// CA of its certificate.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<ConfiguredFile>,
     /// Our client certificate and its key.
     pub client_certificate: Option<ClientCertificate>,
     /// User and password, when etcd has authentication on.
@@ -124,9 +152,9 @@ pub struct Etcd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// PEM, may be a chain.
-    pub cert_file: PathBuf,
+    pub cert_file: ConfiguredFile,
     /// PEM.
-    pub key_file: PathBuf,
+    pub key_file: ConfiguredFile,
 }
 
 /// A user of etcd.
@@ -164,7 +192,7 @@ pub struct S3 {
     /// `https://host/bucket` rather than `https://bucket.host`.
     pub path_style: bool,
     /// CA of the endpoint, instead of the system's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<ConfiguredFile>,
     /// `None`: environment, profile or instance role.
     pub credentials: Option<S3Credentials>,
 }

@@ -95,6 +95,54 @@ fn defaults_are_what_the_design_says() {
 }
 
 #[test]
+fn the_unit_of_etcd_follows_from_what_starts_it() {
+    for (more, unit) in [
+        ("", "etcd.service"),
+        ("managed_by = \"kubeadm\"", "kubelet.service"),
+        ("managed_by = \"k3s\"", "k3s.service"),
+        ("managed_by = \"rke2\"", "rke2-server.service"),
+        ("managed_by = \"k3s\"\nunit = \"k3s-server@a\\\\x2db.service\"", "k3s-server@a\\x2db.service"),
+    ] {
+        assert_eq!(load_text(&format!("{MINIMAL}[etcd]\n{more}\n")).unwrap().settings.etcd.unit, unit);
+    }
+}
+
+/// As in the agent's service: the files themselves are root's, and systemd has handed out copies.
+#[test]
+fn credentials_come_before_the_paths() {
+    let dir = files(
+        &format!(
+            "{MINIMAL}[etcd]\nendpoint = \"https://h:1\"\nca_file = \"/nowhere/ca.crt\"\nusername = \"u\"\npassword_file = \"pw\"\n[store]\nbackend = \"s3\"\n[store.s3]\nendpoint = \"h\"\nbucket = \"bbb\"\nca_file = \"/nowhere/s3.crt\"\naccess_key_file = \"/nowhere/access\"\nsecret_key_file = \"/nowhere/secret\"\n"
+        ),
+        &[],
+    );
+    let credentials = dir.path().join("credentials");
+    fs::create_dir(&credentials).unwrap();
+    let env =
+        [("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap()), ("LIFEBOAT_CLUSTER__TOKEN_FILE", "/nowhere/to-ken")];
+    let loaded = load_from(&dir, &env).unwrap();
+    let missing = loaded.check().unwrap_err();
+    for needle in
+        ["6 problems", "/nowhere/to-ken", "/nowhere/ca.crt", "/nowhere/s3.crt", "/nowhere/access", "/nowhere/secret"]
+    {
+        assert!(missing.message().contains(needle), "{needle}: {missing}");
+    }
+    assert!(!missing.message().contains("nowhere-"), "the configured path is named: {missing}");
+    for (name, text) in [
+        ("nowhere-to-ken", "0123456789abcdef"),
+        ("nowhere-ca.crt", "-----BEGIN CERTIFICATE-----"),
+        ("nowhere-s3.crt", "-----BEGIN CERTIFICATE-----"),
+        ("nowhere-access", "a"),
+        ("nowhere-secret", "s"),
+        ("pw", "p"),
+    ] {
+        fs::write(credentials.join(name), text).unwrap();
+        fs::set_permissions(credentials.join(name), Permissions::from_mode(0o400)).unwrap();
+    }
+    loaded.check().unwrap();
+}
+
+#[test]
 fn later_layers_win_and_say_so() {
     let main = format!("{MINIMAL}[store.s3]\nbucket = \"a\"\nregion = \"r1\"\n[log]\nlevel = \"warn\"\n");
     let dir = files(
@@ -152,7 +200,7 @@ fn schedules_merge_by_name() {
 #[test]
 fn mistakes_are_named() {
     let s3 = "[store]\nbackend = \"s3\"\n[store.s3]\nendpoint = \"h\"\nbucket = \"bbb\"\n";
-    let cases: [(&str, &[&str]); 39] = [
+    let cases: [(&str, &[&str]); 44] = [
         (
             "[store.s3]\nbuckett = \"b\"",
             &["lifeboat.toml:6:1", "unknown key \"buckett\" in [store.s3]", "^^^^^^^", "did you mean \"bucket\""],
@@ -166,6 +214,11 @@ fn mistakes_are_named() {
         ("[etcd]\ndata_dir = \"etcd\"", &["not an absolute path"]),
         ("[etcd]\ndata_dir = \"\"", &["may not be empty"]),
         ("[etcd]\nmanaged_by = \"rancher\"", &["none of \"systemd\", \"kubeadm\", \"k3s\" or \"rke2\""]),
+        ("[etcd]\nunit = \"etcd\"", &["etcd.unit", "\"etcd\"", "must end in \".service\""]),
+        ("[etcd]\nunit = \"/etc/systemd/system/etcd.service\"", &["etcd.unit", "is a path"]),
+        ("[etcd]\nunit = \"etcd@.service\"", &["etcd.unit", "template", "etcd@cp1.service"]),
+        ("[etcd]\nunit = \"et cd.service\"", &["etcd.unit", "' '"]),
+        ("[etcd]\nunit = \"lifeboat.service\"", &["etcd.unit", "unit of ours", "\"etcd.service\""]),
         ("[etcd]\nendpoint = \"10.0.0.1:2379\"", &["etcd.endpoint", "http"]),
         ("[etcd]\nendpoint = \"https://h\"", &["etcd.endpoint", "has no port"]),
         ("[etcd]\nendpoint = \"https://CP1:2379\"", &["plain form: lower-case"]),

@@ -12,6 +12,7 @@ use url::Url;
 use crate::core::model::{ClusterName, NodeName, SnapshotName};
 use crate::core::schedule::Schedule;
 
+use super::ConfiguredFile;
 use super::merged::{self, Merged};
 use super::problem::Problem;
 use super::schema;
@@ -148,7 +149,10 @@ impl Checker<'_> {
 
     fn etcd(&mut self, e: merged::Etcd) -> Option<Etcd> {
         let endpoint = self.ok("etcd.endpoint", schema::parse_etcd_url(&e.endpoint))?;
-        let (cert, key, ca) = (path(e.cert_file), path(e.key_file), path(e.ca_file));
+        let cert = self.file("etcd.cert_file", e.cert_file);
+        let key = self.file("etcd.key_file", e.key_file);
+        let ca = self.file("etcd.ca_file", e.ca_file);
+        let unit = self.unit(e.unit, e.managed_by);
         if endpoint.scheme() == "http" && (cert.is_some() || ca.is_some()) {
             let used = if ca.is_some() { "etcd.ca_file" } else { "etcd.cert_file" };
             self.hinted(
@@ -200,6 +204,7 @@ impl Checker<'_> {
         }
         Some(Etcd {
             managed_by: e.managed_by,
+            unit,
             data_dir,
             wal_dir,
             endpoint,
@@ -254,7 +259,7 @@ impl Checker<'_> {
             folder: if folder.is_empty() { cluster.to_owned() } else { folder },
             region: s.region,
             path_style: s.path_style,
-            ca_file: path(s.ca_file),
+            ca_file: self.file("store.s3.ca_file", s.ca_file),
             credentials,
         })))
     }
@@ -330,6 +335,22 @@ impl Checker<'_> {
         }
     }
 
+    fn file(&self, key: &'static str, text: String) -> Option<ConfiguredFile> {
+        path(text).map(|path| ConfiguredFile::new(key, path).in_credentials(self.context.credentials))
+    }
+
+    fn unit(&mut self, text: String, managed_by: ManagedBy) -> String {
+        if matches!(text.as_str(), "lifeboat.service" | "lifeboat-bootstrap.service" | "lifeboat-credentials.service") {
+            let usual = managed_by.unit();
+            self.hinted(
+                "etcd.unit",
+                format!("{text} is a unit of ours"),
+                format!("name the unit that starts etcd, such as {usual:?}"),
+            );
+        }
+        if text.is_empty() { managed_by.unit().to_owned() } else { text }
+    }
+
     fn secret_file(&mut self, key: &'static str, text: &str) -> Option<SecretSource> {
         let path = match (Path::new(text), self.context.credentials) {
             (p, _) if p.is_absolute() => p.to_owned(),
@@ -343,7 +364,9 @@ impl Checker<'_> {
                 return None;
             }
         };
-        Some(SecretSource::File { key, path })
+        // A bare name is the name of a credential already.
+        let credentials = self.context.credentials.filter(|_| Path::new(text).is_absolute());
+        Some(SecretSource::File(ConfiguredFile::new(key, path).in_credentials(credentials)))
     }
 
     fn schedule(&mut self, s: merged::Schedule) -> Option<ScheduleSettings> {

@@ -9,13 +9,13 @@ mod stream;
 mod tls;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{Client, ConnectOptions, GetOptions};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::config::ConfiguredFile;
 use crate::core::model::{ClusterId, MemberId, Revision};
 use crate::ports::{Etcd, EtcdError, EtcdErrorKind, EtcdResult, Member, MemberStatus, SnapshotStream};
 
@@ -49,9 +49,9 @@ pub struct EndpointOptions {
     /// `https://127.0.0.1:2379` (`etcd.endpoint`).
     pub url: String,
     /// PEM file of the CA that signed etcd's certificate (`etcd.ca_file`).
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<ConfiguredFile>,
     /// PEM files of our client certificate (`etcd.cert_file`) and its key (`etcd.key_file`).
-    pub cert_and_key: Option<(PathBuf, PathBuf)>,
+    pub cert_and_key: Option<(ConfiguredFile, ConfiguredFile)>,
     /// User and password, where etcd's auth is on.
     pub login: Option<(String, SecretString)>,
     /// Limits of waiting.

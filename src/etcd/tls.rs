@@ -1,10 +1,9 @@
 //! Certificates from files, read anew for each client. Every refusal names the file and its configuration key.
 
-use std::path::Path;
-
 use etcd_client::{Certificate, Identity, TlsOptions};
 
 use super::EndpointOptions;
+use crate::config::ConfiguredFile;
 use crate::ports::{EtcdError, EtcdErrorKind, EtcdResult};
 
 /// No PEM file of ours comes near this.
@@ -23,32 +22,24 @@ pub(super) fn options(o: &EndpointOptions) -> EtcdResult<Option<TlsOptions>> {
             "set etcd.ca_file (kubeadm: /etc/kubernetes/pki/etcd/ca.crt); for a public CA: /etc/ssl/certs/ca-certificates.crt",
         ));
     };
-    let ca = pem("etcd.ca_file", ca_file, "CERTIFICATE-----")?;
+    let ca = pem(ca_file, "CERTIFICATE-----")?;
     let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
     if let Some((cert, key)) = &o.cert_and_key {
-        let cert = pem("etcd.cert_file", cert, "CERTIFICATE-----")?;
-        let key = pem("etcd.key_file", key, "PRIVATE KEY-----")?;
+        let cert = pem(cert, "CERTIFICATE-----")?;
+        let key = pem(key, "PRIVATE KEY-----")?;
         tls = tls.identity(Identity::from_pem(cert, key));
     }
     Ok(Some(tls))
 }
 
-fn refuse(text: String, hint: &str) -> EtcdError {
-    EtcdError { kind: EtcdErrorKind::Tls, text, hint: Some(hint.to_owned()) }
+fn refuse(text: String, hint: impl Into<String>) -> EtcdError {
+    EtcdError { kind: EtcdErrorKind::Tls, text, hint: Some(hint.into()) }
 }
 
-fn pem(field: &str, path: &Path, marker: &str) -> EtcdResult<Vec<u8>> {
-    let shown = path.display();
-    let read = std::fs::metadata(path).and_then(|m| match m.len() {
-        n if n > LARGEST_PEM => Err(std::io::Error::other("it is too large for a PEM file")),
-        _ => std::fs::read(path),
-    });
-    let bytes = read.map_err(|e| {
-        refuse(
-            format!("cannot read {field} {shown}: {e}"),
-            "check the path, and that the user of the daemon may read it",
-        )
-    })?;
+fn pem(file: &ConfiguredFile, marker: &str) -> EtcdResult<Vec<u8>> {
+    let (field, shown) = (file.key(), file.path().display());
+    let bytes =
+        file.read(LARGEST_PEM).map_err(|e| refuse(format!("cannot read {field} {shown}: {e}"), file.hint(&e)))?;
     // The library's own message for another kind of file names neither the file nor the problem.
     if !bytes.windows(marker.len()).any(|w| w == marker.as_bytes()) {
         let what = marker.trim_end_matches('-');
@@ -75,12 +66,16 @@ mod tests {
             std::fs::write(&p, content).unwrap();
             p
         };
+        let as_ca = |p: &PathBuf| Some(ConfiguredFile::new("etcd.ca_file", p));
+        let pair = |cert: &PathBuf, key: &PathBuf| {
+            Some((ConfiguredFile::new("etcd.cert_file", cert), ConfiguredFile::new("etcd.key_file", key)))
+        };
         let ca = path("ca.crt", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
         let der = path("ca.der", "\u{30}\u{1}");
         let base = options_for("https://127.0.0.1:1");
         let with = |change: &dyn Fn(&mut EndpointOptions)| {
             let mut o = base.clone();
-            o.ca_file = Some(ca.clone());
+            o.ca_file = as_ca(&ca);
             change(&mut o);
             options(&o).err().map(|e| e.text)
         };
@@ -88,10 +83,10 @@ mod tests {
         assert_eq!(with(&|_| ()), None);
         for (change, parts) in [
             (&(|o: &mut EndpointOptions| o.ca_file = None) as &dyn Fn(&mut EndpointOptions), vec!["https", "CA"]),
-            (&|o| o.ca_file = Some("/does/not/exist".into()), vec!["etcd.ca_file", "/does/not/exist"]),
-            (&|o| o.ca_file = Some(der.clone()), vec!["etcd.ca_file", "ca.der", "CERTIFICATE"]),
-            (&|o| o.cert_and_key = Some((der.clone(), ca.clone())), vec!["etcd.cert_file", "ca.der"]),
-            (&|o| o.cert_and_key = Some((ca.clone(), ca.clone())), vec!["etcd.key_file", "PRIVATE KEY"]),
+            (&|o| o.ca_file = as_ca(&"/does/not/exist".into()), vec!["etcd.ca_file", "/does/not/exist"]),
+            (&|o| o.ca_file = as_ca(&der), vec!["etcd.ca_file", "ca.der", "CERTIFICATE"]),
+            (&|o| o.cert_and_key = pair(&der, &ca), vec!["etcd.cert_file", "ca.der"]),
+            (&|o| o.cert_and_key = pair(&ca, &ca), vec!["etcd.key_file", "PRIVATE KEY"]),
         ] {
             let text = with(change).expect("refused");
             assert!(parts.iter().all(|p| text.contains(p)), "{text}");

@@ -1,6 +1,7 @@
 //! Thin effects on the machine: files, clock, randomness, children, systemd. No decision is made here.
 
 pub mod clock;
+pub mod exec;
 pub mod failpoint;
 pub mod fs;
 pub mod notify;

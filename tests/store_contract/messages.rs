@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use etcd_lifeboat::config::ConfiguredFile;
 use etcd_lifeboat::core::model::Timestamp;
 use etcd_lifeboat::ports::{Clock, StoreError, StoreErrorKind};
 use etcd_lifeboat::store::s3::{CredentialSource, S3Options, S3Store};
@@ -84,7 +85,7 @@ async fn of_the_way_to_it() {
     use StoreErrorKind::{Rejected, Unavailable, Unreachable};
     let trusted = {
         let mut options = tls.s3.options("f");
-        options.ca_file = Some(tls.server.ca_file());
+        options.ca_file = Some(ConfiguredFile::new("store.s3.ca_file", tls.server.ca_file()));
         options
     };
     let e = failure(&tls, trusted.clone()).await;
@@ -93,7 +94,7 @@ async fn of_the_way_to_it() {
     check("unknown CA", e, Unreachable, &["CA that this host does not trust"], &["store.s3.ca_file"]);
     let other = InProcess::start(support::S3Options { tls: true, ..support::S3Options::default() }).await;
     let mut options = trusted.clone();
-    options.ca_file = Some(other.server.ca_file());
+    options.ca_file = Some(ConfiguredFile::new("store.s3.ca_file", other.server.ca_file()));
     check("wrong CA", failure(&tls, options).await, Unreachable, &["CA"], &["store.s3.ca_file"]);
     let mut options = plain.s3.options("f");
     options.endpoint = plain.s3.endpoint.replace("http://", "https://");
@@ -210,7 +211,7 @@ async fn of_a_wrong_ca_file() {
             std::fs::write(&path, text).expect("write");
         }
         let mut options = place.s3.options("f");
-        options.ca_file = Some(path.clone());
+        options.ca_file = Some(ConfiguredFile::new("store.s3.ca_file", &path));
         let e = S3Store::connect(options, Arc::new(Stopped)).err().unwrap_or_else(|| panic!("{name} was accepted"));
         println!("{name}:\n  {}\n  hint: {:?}\n", e.one_line(), e.hint_text());
         assert_eq!(e.kind(), etcd_lifeboat::error::Kind::Config);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_lifeboat::config::ConfiguredFile;
 use etcd_lifeboat::ports::ObjectStore;
 use etcd_lifeboat::store::dir::DirStore;
 use etcd_lifeboat::store::s3::{CredentialSource, Limits, S3Options, S3Store};
@@ -73,7 +74,7 @@ impl S3 {
             region: None,
             insecure: self.endpoint.starts_with("http://"),
             path_style: None,
-            ca_file: self.ca_file.clone(),
+            ca_file: self.ca_file.as_ref().map(|p| ConfiguredFile::new("store.s3.ca_file", p)),
             credentials: CredentialSource::Static {
                 access_key: self.access_key.clone(),
                 secret_key: SecretString::from(self.secret_key.clone()),

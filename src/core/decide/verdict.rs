@@ -24,6 +24,16 @@ impl ManagedBy {
     pub fn resets_one_node(self) -> bool {
         matches!(self, ManagedBy::K3s | ManagedBy::Rke2)
     }
+
+    /// The systemd unit that usually starts it.
+    pub fn unit(self) -> &'static str {
+        match self {
+            ManagedBy::Systemd => "etcd.service",
+            ManagedBy::Kubeadm => "kubelet.service",
+            ManagedBy::K3s => "k3s.service",
+            ManagedBy::Rke2 => "rke2-server.service",
+        }
+    }
 }
 
 /// What the configuration says about a bootstrap.

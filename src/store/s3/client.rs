@@ -4,8 +4,6 @@
 //! Sends no header but those written here and in the callers of this folder, follows no redirect, and keeps URLs and
 //! signatures out of every text.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +15,7 @@ use sha2::Digest;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::config::ConfiguredFile;
 use crate::error::{Error, Kind, Result};
 use crate::ports::{Clock, StoreError, StoreErrorKind};
 
@@ -99,13 +98,20 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
+/// No bundle of certificates is larger.
+const LARGEST_PEM: u64 = 4 << 20;
+
 const CA_HINT: &str = "it must be readable for the user that runs lifeboat and hold the CA's certificate in PEM form, with the line \
     -----BEGIN CERTIFICATE-----; to look at it: openssl x509 -noout -subject -in FILE";
 
-fn ca_certificates(path: &Path) -> Result<Vec<reqwest::Certificate>> {
-    let wrong =
-        |why: &str| Error::new(Kind::Config, format!("store.s3.ca_file {}: {why}", path.display())).hint(CA_HINT);
-    let pem = fs::read(path).map_err(|e| wrong("it cannot be read").caused_by(e))?;
+fn ca_certificates(file: &ConfiguredFile) -> Result<Vec<reqwest::Certificate>> {
+    let wrong = |why: &str| {
+        Error::new(Kind::Config, format!("store.s3.ca_file {}: {why}", file.path().display())).hint(CA_HINT)
+    };
+    let pem = file.read(LARGEST_PEM).map_err(|e| {
+        let hint = file.hint(&e);
+        wrong("it cannot be read").caused_by(e).hint(hint)
+    })?;
     let certificates =
         reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| wrong("it is no PEM file").caused_by(e))?;
     if certificates.is_empty() {
@@ -128,14 +134,14 @@ impl Client {
             .tcp_nodelay(true)
             // What the system trusts, not a list that came with the program.
             .tls_built_in_webpki_certs(false);
-        if let Some(path) = &options.ca_file {
-            for certificate in ca_certificates(path)? {
+        if let Some(file) = &options.ca_file {
+            for certificate in ca_certificates(file)? {
                 builder = builder.add_root_certificate(certificate);
             }
         }
         let http = builder.build().map_err(|e| {
             let what = match &options.ca_file {
-                Some(path) => format!("store.s3.ca_file {}: a certificate in it is not valid", path.display()),
+                Some(file) => format!("store.s3.ca_file {}: a certificate in it is not valid", file.path().display()),
                 None => format!("cannot prepare TLS for {} with the CA certificates of this host", address.endpoint()),
             };
             Error::new(Kind::Config, what).caused_by(e.without_url()).hint(CA_HINT)

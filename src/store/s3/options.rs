@@ -2,10 +2,11 @@
 //!
 //! It exists so that no limit hides in the code that obeys it, and so that tests can make each of them short.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+
+use crate::config::ConfiguredFile;
 
 /// Where the store is and how to reach it. Field names are those of `[store.s3]`.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ pub struct S3Options {
     /// with dots, which no certificate covers).
     pub path_style: Option<bool>,
     /// PEM file with CA certificates to trust besides those of the system.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<ConfiguredFile>,
     /// Who we are.
     pub credentials: CredentialSource,
     /// Limits of time, memory and number.

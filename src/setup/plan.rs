@@ -1,0 +1,62 @@
+//! From the settings, and how etcd starts, to the drop-ins and what a person should know. Pure.
+
+use crate::config::{ManagedBy, Settings};
+use crate::error::Result;
+
+use super::machine::{Disk, Machine};
+use super::start::{Start, judge};
+use super::{AGENT, FIRST_LINE, GATE, Note, WATCH, named_files, syntax, writable};
+
+/// A file that is to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DropIn {
+    /// Whose.
+    pub(super) unit: String,
+    /// The whole file.
+    pub(super) content: String,
+}
+
+/// All of them, in the order in which they are to be written: etcd's last, when the gate has what it needs.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) files: Vec<DropIn>,
+    pub(super) notes: Vec<Note>,
+}
+
+pub(super) fn plan(settings: &Settings, start: &Option<Start>, machine: &Machine<'_>) -> Result<Plan> {
+    plan_on(settings, start.as_ref(), machine, machine.root.is_some())
+}
+
+/// `image`: for a host that is still to be made.
+pub(super) fn plan_on(settings: &Settings, start: Option<&Start>, disk: &dyn Disk, image: bool) -> Result<Plan> {
+    let judged = judge(settings, start, disk)?;
+    let given = named_files::given(settings, disk, image)?;
+    let gate = writable::of_the_gate(settings, disk)?;
+    let agent = writable::of_the_agent(settings, disk)?;
+    let read_write = |words: &[String]| (!words.is_empty()).then(|| format!("ReadWritePaths={}", words.join(" ")));
+
+    let mut files = Vec::new();
+    let mut add = |unit: &str, sections: &[(&str, Vec<String>)]| {
+        let mut content = format!("{FIRST_LINE}\n");
+        for (section, lines) in sections.iter().filter(|(_, lines)| !lines.is_empty()) {
+            content.push_str(&format!("[{section}]\n{}\n", lines.join("\n")));
+        }
+        if content.lines().nth(1).is_some() {
+            files.push(DropIn { unit: unit.to_owned(), content });
+        }
+    };
+    let mounts = gate.mounts.join(" ");
+    let after = if mounts.is_empty() { Vec::new() } else { vec![format!("Wants={mounts}"), format!("After={mounts}")] };
+    add(GATE, &[("Unit", after), ("Service", read_write(&gate.words).into_iter().collect())]);
+    add(AGENT, &[("Service", given.load.into_iter().chain(read_write(&agent.words)).collect())]);
+    add(WATCH, &[("Path", given.watch)]);
+    let mut environment = Vec::new();
+    if judged.give_environment && settings.etcd.managed_by == ManagedBy::Systemd {
+        let path = syntax::plain("etcd.environment_file", &settings.etcd.environment_file)?;
+        environment.push(format!("EnvironmentFile=-{path}"));
+    }
+    let gated = vec![format!("Requires={GATE}"), format!("After={GATE}")];
+    add(&settings.etcd.unit, &[("Unit", gated), ("Service", environment)]);
+    let notes = [judged.notes, given.notes, gate.notes, agent.notes].concat();
+    Ok(Plan { files, notes })
+}

@@ -1,0 +1,304 @@
+//! How etcd is started: which flags and variables it sees, and whether they agree with the configuration.
+//!
+//! It exists for two traps. etcd exits when a flag and its `ETCD_` variable are both set, so our environment file may
+//! not be given to a unit that works with flags. And a unit whose data dir is another than the configured one would be
+//! guarded, and restored, at the wrong place. Pure: what was read is handed in.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{ManagedBy, Settings};
+use crate::error::{Error, Kind, Result};
+
+use super::machine::Disk;
+use super::{Note, syntax};
+
+/// Flags whose variables are in our environment file.
+const OURS: [&str; 4] = ["name", "data-dir", "wal-dir", "initial-cluster-state"];
+
+/// What a unit says about the program that it starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct EtcdUnit {
+    /// The words of `ExecStart=`, the program first.
+    pub(super) words: Vec<String>,
+    /// `Environment=`
+    pub(super) environment: Vec<(String, String)>,
+    /// `EnvironmentFile=`, those of ours left out.
+    pub(super) environment_files: Vec<PathBuf>,
+    /// `WorkingDirectory=`
+    pub(super) working_directory: Option<PathBuf>,
+}
+
+/// The same with the files read that it names.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Start {
+    /// Where that is written, for messages.
+    pub(super) source: String,
+    /// The program and its arguments, variables put in.
+    pub(super) words: Vec<String>,
+    /// Variables, later ones win.
+    pub(super) environment: Vec<(String, String)>,
+    /// The content of the file that `--config-file` names, if it could be read.
+    pub(super) config_file: Option<(PathBuf, Option<String>)>,
+    /// Where it is started.
+    pub(super) working_directory: Option<PathBuf>,
+}
+
+/// What follows from it.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Whether etcd's unit may read our environment file.
+    pub(super) give_environment: bool,
+    /// What a person should know.
+    pub(super) notes: Vec<Note>,
+}
+
+/// Puts the values of variables into words, as systemd does: `$NAME` alone may become several words, `${NAME}` stays one.
+pub(super) fn expand(words: &[String], environment: &[(String, String)]) -> Vec<String> {
+    let value = |name: &str| environment.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    let mut out = Vec::new();
+    for word in words {
+        if let Some(name) = word.strip_prefix('$').filter(|n| !n.is_empty() && n.chars().all(is_name)) {
+            out.extend(syntax::words(value(name).unwrap_or_default()));
+            continue;
+        }
+        let mut text = String::new();
+        let mut rest = word.as_str();
+        while let Some((before, after)) = rest.split_once("${") {
+            text.push_str(before);
+            let Some((name, behind)) = after.split_once('}') else {
+                rest = after;
+                break;
+            };
+            text.push_str(value(name).unwrap_or_default());
+            rest = behind;
+        }
+        out.push(text + rest);
+    }
+    out
+}
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+/// The variables of an environment file.
+pub(super) fn variables(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(['#', ';']));
+    lines
+        .filter_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            let value = value.trim();
+            let quoted = ['"', '\''].iter().find_map(|q| value.strip_prefix(*q)?.strip_suffix(*q));
+            Some((name.trim().to_owned(), quoted.unwrap_or(value).to_owned()))
+        })
+        .collect()
+}
+
+/// A setting of etcd and where it comes from.
+#[derive(Debug, PartialEq, Eq)]
+struct Set {
+    value: String,
+    by: String,
+}
+
+impl Start {
+    /// The value of a flag; empty when it has none.
+    pub(super) fn flag(&self, name: &str) -> Option<&str> {
+        let mut found = None;
+        for (i, word) in self.words.iter().enumerate() {
+            // A script in quotes (`sh -c "etcd --name \"x\""`) arrives in pieces.
+            let word = word.trim_matches(['"', '\'', ';']);
+            let Some(bare) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else { continue };
+            match bare.split_once('=') {
+                Some((n, value)) if n == name => found = Some(value.trim_matches(['"', '\''])),
+                None if bare == name => {
+                    let next = self.words.get(i + 1).map(String::as_str).filter(|w| !w.starts_with('-'));
+                    found = Some(next.unwrap_or_default().trim_matches(['"', '\'']));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn variable(&self, flag: &str) -> Option<&str> {
+        let name = format!("ETCD_{}", flag.replace('-', "_").to_ascii_uppercase());
+        let found = self.environment.iter().rev().find(|(n, _)| *n == name);
+        found.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// The file that etcd takes everything from, flags and variables left aside.
+    pub(super) fn config_file_path(&self) -> Option<&str> {
+        self.flag("config-file").or_else(|| self.variable("config-file")).filter(|f| !f.is_empty())
+    }
+
+    /// What etcd will use; `None`: its default, or not to be told.
+    fn set(&self, flag: &str) -> Option<Set> {
+        if let Some((path, text)) = &self.config_file {
+            let value = text.as_deref().and_then(|text| yaml_value(text, flag))?;
+            return Some(Set { value, by: path.display().to_string() });
+        }
+        let by_flag = self.flag(flag).map(|v| Set { value: v.to_owned(), by: format!("--{flag}") });
+        let variable = || format!("ETCD_{}", flag.replace('-', "_").to_ascii_uppercase());
+        by_flag.or_else(|| self.variable(flag).map(|v| Set { value: v.to_owned(), by: variable() }))
+    }
+
+    /// Whether the program is etcd itself, and not something that may give it flags of its own.
+    fn is_etcd(&self) -> bool {
+        let file_name = |w: &String| w.rsplit('/').next().unwrap_or_default().to_owned();
+        self.words.iter().map(file_name).any(|name| name == "etcd")
+    }
+}
+
+/// The value of a key at the beginning of a line; etcd's configuration file is flat.
+fn yaml_value(text: &str, key: &str) -> Option<String> {
+    let line = text
+        .lines()
+        .find_map(|l| l.trim_start_matches(['"', '{']).strip_prefix(key)?.trim_start_matches('"').strip_prefix(':'))?;
+    let value = line.split(" #").next().unwrap_or_default().trim().trim_end_matches(',');
+    let value = value.trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// A value that is known: no specifier, no command, no variable in it.
+fn certain(value: &str) -> bool {
+    !value.is_empty() && !value.contains(['%', '$', '`'])
+}
+
+/// Compares what etcd sees with what is configured.
+///
+/// # Errors
+/// When etcd works in another data dir or WAL dir than the configured one.
+pub(super) fn judge(settings: &Settings, start: Option<&Start>, disk: &dyn Disk) -> Result<Judged> {
+    let etcd = &settings.etcd;
+    let mut judged = Judged::default();
+    if etcd.managed_by.resets_one_node() && !etcd.data_dir.ends_with("server/db/etcd") {
+        let dir = if etcd.managed_by == ManagedBy::K3s { "k3s" } else { "rke2" };
+        judged.notes.push(Note::warning(format!(
+            "etcd.data_dir is {}, but {dir} usually keeps etcd in /var/lib/rancher/{dir}/server/db/etcd",
+            etcd.data_dir.display()
+        )));
+    }
+    let Some(start) = start else { return Ok(judged) };
+    if etcd.managed_by == ManagedBy::Systemd {
+        environment(settings, start, &mut judged);
+    }
+    directories(settings, start, disk, judged.give_environment)?;
+    if start.flag("force-new-cluster").is_some_and(|v| v != "false")
+        || start.variable("force-new-cluster") == Some("true")
+    {
+        judged.notes.push(Note::warning(format!(
+            "{} starts etcd with --force-new-cluster: at each start it forgets the other members; remove it",
+            start.source
+        )));
+    }
+    if let Some(name) = start.set("name").filter(|n| certain(&n.value) && n.value != settings.node.name.as_str()) {
+        judged.notes.push(Note::warning(format!(
+            "etcd's name is {} ({} of {}), and node.name is {}: use one name for both",
+            name.value, name.by, start.source, settings.node.name
+        )));
+    }
+    Ok(judged)
+}
+
+/// Whether our environment file may be given to etcd, and what to do where it may not.
+fn environment(settings: &Settings, start: &Start, judged: &mut Judged) {
+    let file = settings.etcd.environment_file.display();
+    let source = &start.source;
+    let by_hand = "let it say initial-cluster-state existing: a wiped host that is started by hand then fails instead of forming an empty cluster";
+    if let Some(path) = start.config_file_path() {
+        judged.notes.push(Note::plain(format!(
+            "{source} starts etcd with the configuration file {path}; etcd then reads no variables, so {file} is not given to it; in {path}, {by_hand}"
+        )));
+        return;
+    }
+    let flags: Vec<String> = OURS.iter().filter(|f| start.flag(f).is_some()).map(|f| format!("--{f}")).collect();
+    if !flags.is_empty() {
+        let list = flags.join(", ");
+        let instead = match start.flag("initial-cluster-state") {
+            Some("existing") => String::new(),
+            Some(_) => "; change that to --initial-cluster-state=existing once the cluster has formed".to_owned(),
+            None => format!(
+                "; add --initial-cluster-state=existing yourself once the cluster has formed, or replace {list} by nothing and run 'lifeboat setup' again"
+            ),
+        };
+        judged.notes.push(Note::plain(format!(
+            "{source} sets {list}, and etcd exits when a flag and its variable are both set: {file} is not given to it{instead}"
+        )));
+        return;
+    }
+    if !start.is_etcd() {
+        let program = start.words.first().map_or("nothing", String::as_str);
+        judged.notes.push(Note::plain(format!(
+            "{source} starts {program}, whose flags for etcd cannot be seen: {file} is not given to it; {by_hand}"
+        )));
+        return;
+    }
+    judged.give_environment = true;
+}
+
+/// Refuses when etcd works elsewhere. `given`: our environment file will set both directories.
+fn directories(settings: &Settings, start: &Start, disk: &dyn Disk, given: bool) -> Result<()> {
+    let etcd = &settings.etcd;
+    let same = |a: &Path, b: &Path| disk.real(a) == disk.real(b);
+    let absolute = |text: &str| match &start.working_directory {
+        _ if Path::new(text).is_absolute() => Some(PathBuf::from(text)),
+        Some(dir) => Some(dir.join(text)),
+        None => None,
+    };
+    let contradiction = |what: &str, theirs: &Path, by: &str, key: &str, ours: &str| {
+        let text = format!(
+            "{} starts etcd with its {what} in {} ({by}), but {key} is {ours}: nothing was written",
+            start.source,
+            theirs.display()
+        );
+        let field = key.trim_start_matches("etcd.");
+        Error::new(Kind::Config, text)
+            .hint(format!("{field} = {:?} in [etcd], then type the same again", theirs.display().to_string()))
+    };
+    let unreadable = matches!(&start.config_file, Some((_, None)));
+    match start.set("data-dir") {
+        Some(set) if certain(&set.value) => {
+            if let Some(theirs) = absolute(&set.value).filter(|t| !same(t, &etcd.data_dir)) {
+                let ours = etcd.data_dir.display().to_string();
+                return Err(contradiction("data", &theirs, &set.by, "etcd.data_dir", &ours));
+            }
+        }
+        None if start.is_etcd() && !unreadable => {
+            let name = start.set("name").map_or_else(|| "default".to_owned(), |n| n.value);
+            let theirs = absolute(&format!("{name}.etcd")).filter(|t| certain(&name) && !same(t, &etcd.data_dir));
+            // With our variables it will be where it is configured; what is already there must not be left behind.
+            if let Some(theirs) = theirs.filter(|t| !given || disk.is_dir(&t.join("member"))) {
+                let ours = etcd.data_dir.display().to_string();
+                return Err(contradiction("data", &theirs, "etcd's default", "etcd.data_dir", &ours));
+            }
+        }
+        _ => {}
+    }
+    let wal = start.set("wal-dir");
+    match (&wal, &etcd.wal_dir) {
+        (Some(set), ours) if certain(&set.value) => {
+            let theirs = absolute(&set.value);
+            let inside = etcd.data_dir.join("member/wal");
+            let expected = ours.as_ref().unwrap_or(&inside);
+            if let Some(theirs) = theirs.filter(|t| !same(t, expected)) {
+                let ours = ours.as_ref().map_or_else(|| "not set".to_owned(), |d| d.display().to_string());
+                return Err(contradiction("WAL", &theirs, &set.by, "etcd.wal_dir", &ours));
+            }
+        }
+        (None, Some(ours)) if !given && start.is_etcd() && !unreadable => {
+            let text = format!(
+                "etcd.wal_dir is {}, but {} starts etcd without --wal-dir: nothing was written",
+                ours.display(),
+                start.source
+            );
+            return Err(Error::new(Kind::Config, text).hint(format!(
+                "remove wal_dir from [etcd], or let {} say --wal-dir={}",
+                start.source,
+                ours.display()
+            )));
+        }
+        _ => {}
+    }
+    Ok(())
+}
