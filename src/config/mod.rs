@@ -23,6 +23,7 @@ mod schema;
 mod secret;
 mod settings;
 mod source;
+mod stamp;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -31,6 +32,7 @@ mod walk;
 pub use explain::Explained;
 pub use secret::SecretSource;
 pub use settings::*;
+pub use stamp::Stamp;
 
 use problem::Problem;
 
