@@ -19,3 +19,5 @@ mod store_down;
 mod support;
 #[path = "faults/twice.rs"]
 mod twice;
+#[path = "faults/unit.rs"]
+mod unit;

@@ -1,15 +1,98 @@
-//! What the gate reports to the journal: typed fields beside the text, once per decision.
+//! What the gate reports: to people line by line, to the journal with typed fields beside the text, each once per decision.
 
 use std::path::Path;
 
-use super::run::one_line;
+use super::run::Bootstrap;
+use super::voice::status_line;
 use crate::core::decide::{Decision, Verdict};
 use crate::core::model::Generation;
 use crate::core::plan::{Plan, PlannedSnapshot};
 use crate::error::Error;
 use crate::event;
 
-pub(super) fn verdict(verdict: &Verdict) {
+impl Bootstrap {
+    /// Something that happened once.
+    pub(super) fn say(&self, text: &str) {
+        tracing::info!("{text}");
+        self.voice.line(text);
+        self.voice.status(text);
+    }
+
+    /// Something that may be so again at the next look, or at the next attempt.
+    pub(super) fn warn(&self, topic: &'static str, text: &str) {
+        if self.voice.is_news(topic, text, self.clock.monotonic()) {
+            tracing::warn!("{text}");
+            self.voice.line(&format!("warning: {text}"));
+        }
+    }
+
+    /// Says a verdict, unless it was said a moment ago; whether it was news. What `systemctl status` shows is renewed in any case.
+    pub(super) fn tell(&self, topic: &'static str, verdict: &Verdict) -> bool {
+        let reason = format!("{} {} {}", verdict.rule, verdict.decision, verdict.because);
+        let news = self.voice.is_news(topic, &reason, self.clock.monotonic());
+        if news {
+            journal(verdict);
+            self.voice.line(&one_line(verdict));
+        }
+        self.show(verdict);
+        news
+    }
+
+    /// Says that the step of a verdict failed and is tried again.
+    pub(super) fn tell_failed(&self, verdict: &mut Verdict, e: &Error) {
+        verdict.because = format!("{} [the step failed and is tried again: {}]", verdict.because, e.one_line());
+        verdict.hint = e.advice().or(verdict.hint.take());
+        if self.tell("verdict", verdict) {
+            restore_error(verdict, e);
+        }
+        let head = format!("{} {} failed and is tried again", verdict.rule, word(&verdict.decision));
+        self.voice.status(&status_line(&head, &e.one_line(), verdict.hint.as_deref()));
+    }
+
+    /// Says the verdict that a run ends with.
+    pub(super) fn tell_now(&self, verdict: &Verdict) {
+        journal(verdict);
+        self.voice.line(&one_line(verdict));
+        self.show(verdict);
+    }
+
+    fn show(&self, verdict: &Verdict) {
+        let head = format!("{} {}", verdict.rule, word(&verdict.decision));
+        let mut why = verdict.because.clone();
+        for note in &verdict.notes {
+            why.push_str(&format!(" | note: {note}"));
+        }
+        self.voice.status(&status_line(&head, &why, verdict.hint.as_deref()));
+    }
+}
+
+fn word(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Start => "START",
+        Decision::Wait { .. } => "WAIT",
+        Decision::Refuse { .. } => "REFUSE",
+        Decision::Resume { .. } => "RESUME",
+        Decision::Apply { .. } => "APPLY",
+        Decision::MakePlan(_) => "PLAN",
+        Decision::Quarantine => "QUARANTINE",
+        Decision::PutBack { .. } => "PUT BACK",
+        Decision::Join { .. } => "JOIN",
+    }
+}
+
+/// Rule, decision, reason and hint as one line of a log.
+fn one_line(verdict: &Verdict) -> String {
+    let mut line = format!("{} {}: {}", verdict.rule, word(&verdict.decision), verdict.because);
+    for note in &verdict.notes {
+        line.push_str(&format!(" | note: {note}"));
+    }
+    if let Some(hint) = &verdict.hint {
+        line.push_str(&format!(" | hint: {hint}"));
+    }
+    line
+}
+
+fn journal(verdict: &Verdict) {
     let (rule, text) = (verdict.rule, one_line(verdict));
     match &verdict.decision {
         Decision::Refuse { reason } => event!(RestoreRefused, rule = %rule, reason = ?reason, "{text}"),

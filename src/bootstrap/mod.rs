@@ -21,12 +21,14 @@ mod staging;
 mod start;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 pub use cancel::{TakenBack, take_back};
 pub use gather::Endpoint;
 pub use memory::MemoryFile;
 pub use request::RequestFile;
-pub use run::{Bootstrap, Outcome, Report, RunOptions};
+pub use run::{Bootstrap, Outcome, Pause, Reload, Report, RunOptions};
+pub use voice::{Voice, status_line};
 
 use std::path::PathBuf;
 

@@ -7,12 +7,14 @@ use serde::Serialize;
 
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
+use super::voice::Voice;
 use super::{MemoryFile, RequestFile, Settings, environment, events, history, lock, mount, staging};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Rule, Verdict, decide};
 use crate::core::facts::{Attempts, DataDir, Facts};
 use crate::core::plan::{Excluded, PlanCause};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::ports::Clock;
 use crate::sys::random;
 
@@ -20,18 +22,39 @@ use crate::sys::random;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A mended cause is seen within this time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// The same reason is said again only after this time.
-const SAY_AGAIN: Duration = Duration::from_secs(300);
 /// Steps in one run without an end in sight: more is a defect, not a history.
 const MOST_STEPS: u32 = 200;
 
+/// The pauses between looks: growing, with jitter.
+#[derive(Debug, Clone, Copy)]
+pub struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Pause(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    /// Waits, and makes the next one longer.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.0.mul_f64(0.75 + 0.5 * random::fraction())).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Asked between two looks: the gate of a configuration that has changed since.
+pub type Reload<'a> = &'a mut (dyn FnMut() -> Option<Bootstrap> + Send);
+
 /// How a run is to end.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RunOptions {
+#[derive(Default)]
+pub struct RunOptions<'a> {
     /// A `Wait` ends as undecided after this time. It never becomes an init.
     pub deadline: Option<Duration>,
     /// In the unit a `Refuse` waits for a person too; by hand it ends the run.
     pub wait_on_refusal: bool,
+    /// What a person mends while it waits counts at the next look.
+    pub reload: Option<Reload<'a>>,
 }
 
 /// How a run ended.
@@ -75,18 +98,13 @@ pub struct Bootstrap {
     pub memory: MemoryFile,
     /// The one-shot request.
     pub request: RequestFile,
-    /// Told what happens, for people: one line each.
-    pub tell: Box<dyn Fn(&str) + Send + Sync>,
+    /// Told what happens, for people.
+    pub voice: Arc<Voice>,
     /// Told how many of how many bytes a build has read.
     pub progress: Box<dyn Fn(u64, u64) + Send + Sync>,
 }
 
 impl Bootstrap {
-    pub(super) fn say(&self, text: &str) {
-        tracing::info!("{text}");
-        (self.tell)(text);
-    }
-
     pub(super) async fn look(&self, waited_seconds: u64, attempts: Attempts, limit: Option<Duration>) -> Facts {
         let sources = Sources {
             settings: &self.settings,
@@ -109,58 +127,54 @@ impl Bootstrap {
     ///
     /// # Errors
     /// When this host's own memory or files cannot be written.
-    pub async fn run(&self, options: RunOptions) -> Result<Report> {
+    pub async fn run(&self, mut options: RunOptions<'_>) -> Result<Report> {
         let begun = self.clock.monotonic();
         let elapsed = || self.clock.monotonic().saturating_sub(begun);
         let mut attempts = Attempts::default();
         let mut done: Vec<String> = Vec::new();
-        let mut pause = FIRST_PAUSE;
-        let mut said: Option<(String, Duration)> = None;
+        let mut pause = Pause::default();
         let mut steps = 0u32;
         let mut held = None;
-        if let Err(e) = self.settle().await {
-            self.say(&format!(
-                "warning: what an interrupted restore left behind could not be tidied up: {}",
-                e.one_line()
-            ));
-        }
+        let mut newer: Option<Bootstrap> = None;
+        self.settled().await;
         loop {
+            let gate = newer.as_ref().unwrap_or(self);
             // Steps are not cut at the deadline: a restore that is half way would begin again at the next run.
             let left = options.deadline.map(|deadline| deadline.saturating_sub(elapsed()));
-            let facts = self.look(elapsed().as_secs(), attempts.clone(), left).await;
-            let mut verdict = decide(&facts, &self.settings.policy);
+            let facts = gate.look(elapsed().as_secs(), attempts.clone(), left).await;
+            failpoint!("bootstrap.looked");
+            let mut verdict = decide(&facts, &gate.settings.policy);
             let outcome = match &verdict.decision {
                 Decision::Start => Some(Outcome::Start),
                 Decision::Refuse { .. } if !options.wait_on_refusal => Some(Outcome::Refused),
                 _ => None,
             };
             if let Some(outcome) = outcome {
-                return self.end(outcome, verdict, facts, done, held.is_some());
+                return gate.end(outcome, verdict, facts, done, held.is_some());
             }
             let step = if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
                 None
             } else if held.is_none() {
                 // Only a step needs the lock: a host that starts, waits or refuses changes nothing.
-                held = lock::try_take(&self.settings.state_dir)?;
+                held = lock::try_take(&gate.settings.state_dir)?;
                 if held.is_some() {
                     // The other one may have changed everything since the look.
                     continue;
                 }
-                let e = lock::taken(&self.settings.state_dir);
+                let e = lock::taken(&gate.settings.state_dir);
                 if !options.wait_on_refusal {
                     return Err(e);
                 }
                 verdict.because = format!("{} [waiting: {}]", verdict.because, e.one_line());
-                self.tell_once(&mut said, &verdict, elapsed());
                 None
             } else {
-                self.tell_once(&mut said, &verdict, elapsed());
-                Some(self.step(&verdict, &facts).await)
+                gate.tell("step", &verdict);
+                Some(gate.step(&verdict, &facts).await)
             };
             match step {
                 Some(Ok(Step::Done)) => {
                     done.push(format!("{}: {}", verdict.rule, verdict.because));
-                    pause = FIRST_PAUSE;
+                    pause = Pause::default();
                     steps += 1;
                     if steps > MOST_STEPS {
                         return Err(Error::new(Kind::Internal, format!("{steps} steps did not lead to a start")));
@@ -172,38 +186,39 @@ impl Bootstrap {
                     let e = failed.error;
                     if !failed.marked && blame(&mut attempts, &verdict, &facts, &e) {
                         events::restore_error(&verdict, &e);
-                        self.say(&format!("{}; going on without it", e.one_line()));
+                        gate.say(&format!("{}; going on without it", e.one_line()));
                         continue;
                     }
-                    events::restore_error(&verdict, &e);
-                    verdict.because =
-                        format!("{} [the step failed and is tried again: {}]", verdict.because, e.one_line());
-                    verdict.hint = e.hint_text().map(str::to_owned).or(verdict.hint);
-                    self.tell_once(&mut said, &verdict, elapsed());
+                    gate.tell_failed(&mut verdict, &e);
                 }
-                None => self.tell_once(&mut said, &verdict, elapsed()),
+                None => {
+                    gate.tell("verdict", &verdict);
+                }
             }
             if let Some(deadline) = options.deadline
-                && elapsed().saturating_add(pause) > deadline
+                && elapsed().saturating_add(pause.0) > deadline
             {
-                return self.end(Outcome::Undecided, verdict, facts, done, held.is_some());
+                return gate.end(Outcome::Undecided, verdict, facts, done, held.is_some());
             }
-            tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * random::fraction())).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            // Who waits changes nothing: a person's own commands may.
+            held = None;
+            pause.wait().await;
+            if let Some(new) = options.reload.as_mut().and_then(|reload| reload()) {
+                new.settled().await;
+                newer = Some(new);
+                // What failed under the old one says nothing about the new one.
+                attempts = Attempts::default();
+                pause = Pause::default();
+            }
         }
     }
 
-    fn tell_once(&self, said: &mut Option<(String, Duration)>, verdict: &Verdict, now: Duration) {
-        // Numbers in the text (ages, seconds) change at each look; the reason does not.
-        let reason: String = format!("{} {} {}", verdict.rule, verdict.decision, verdict.because)
-            .chars()
-            .filter(|c| !c.is_ascii_digit())
-            .collect();
-        let again = said.as_ref().is_none_or(|(old, at)| *old != reason || now.saturating_sub(*at) >= SAY_AGAIN);
-        if again {
-            events::verdict(verdict);
-            (self.tell)(&one_line(verdict));
-            *said = Some((reason, now));
+    async fn settled(&self) {
+        if let Err(e) = self.settle().await {
+            self.warn(
+                "settle",
+                &format!("what an interrupted restore left behind could not be tidied up: {}", e.one_line()),
+            );
         }
     }
 
@@ -254,8 +269,7 @@ impl Bootstrap {
         }
         // The reason of a wait was said when the wait began.
         if outcome != Outcome::Undecided {
-            events::verdict(&verdict);
-            (self.tell)(&one_line(&verdict));
+            self.tell_now(&verdict);
         }
         done.push(format!("{}: {}", verdict.rule, verdict.because));
         if let Err(e) = history::write(&settings.state_dir, self.clock.now(), &facts, &settings.policy, &verdict) {
@@ -288,29 +302,6 @@ impl Bootstrap {
             _ => Ok(()),
         }
     }
-}
-
-/// Rule, decision, reason and hint as one line of a log.
-pub(super) fn one_line(verdict: &Verdict) -> String {
-    let word = match &verdict.decision {
-        Decision::Start => "START",
-        Decision::Wait { .. } => "WAIT",
-        Decision::Refuse { .. } => "REFUSE",
-        Decision::Resume { .. } => "RESUME",
-        Decision::Apply { .. } => "APPLY",
-        Decision::MakePlan(_) => "PLAN",
-        Decision::Quarantine => "QUARANTINE",
-        Decision::PutBack { .. } => "PUT BACK",
-        Decision::Join { .. } => "JOIN",
-    };
-    let mut line = format!("{} {word}: {}", verdict.rule, verdict.because);
-    for note in &verdict.notes {
-        line.push_str(&format!(" | note: {note}"));
-    }
-    if let Some(hint) = &verdict.hint {
-        line.push_str(&format!(" | hint: {hint}"));
-    }
-    line
 }
 
 /// Whether a failed step is the snapshot's own fault (so another may be taken) or a request's that must not keep the host down. A store that does

@@ -71,14 +71,14 @@ impl Host {
             settings,
             endpoints: vec![],
             clock: Arc::new(SystemClock::new()),
-            tell: Box::new(move |text| heard.lock().unwrap().push(text.to_owned())),
+            voice: Arc::new(Voice::new(move |text| heard.lock().unwrap().push(text.to_owned()), |_| ())),
             progress: Box::new(|_, _| ()),
         };
         Host { gate, store, told }
     }
 
     async fn run(&self) -> Result<Report, crate::error::Error> {
-        self.gate.run(RunOptions { deadline: Some(Duration::ZERO), wait_on_refusal: false }).await
+        self.gate.run(RunOptions { deadline: Some(Duration::ZERO), ..RunOptions::default() }).await
     }
 
     async fn cluster(&self) -> Option<crate::core::model::ClusterId> {

@@ -87,6 +87,9 @@ pub struct BootstrapArgs {
     /// Form an empty cluster although an earlier one is remembered and no snapshot of it is left
     #[arg(long)]
     pub init_empty: bool,
+    /// Never fail: wait for whatever is wrong (configuration, disks, a person's word) to be mended, as the unit does
+    #[arg(long, conflicts_with_all = ["deadline", "dry_run", "facts"])]
+    pub wait: bool,
 }
 
 /// Arguments of `save`.

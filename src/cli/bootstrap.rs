@@ -3,19 +3,18 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use super::args::BootstrapArgs;
+use super::gate;
 use super::progress::Progress;
 use super::render::{self, Printer};
-use super::wire::{Wire, start_logging};
-use crate::bootstrap::{Outcome, Report, RunOptions};
+use super::wire::Wire;
+use crate::bootstrap::{Outcome, Report, RunOptions, Voice};
 use crate::core::decide::{Policy, Verdict, decide};
 use crate::core::facts::{DataDir, Facts, Observed};
 use crate::error::{Kind, Result, ResultExt};
-use crate::sys::notify::Notify;
 
 /// What a history file holds, as far as a replay needs it.
 #[derive(Deserialize)]
@@ -42,40 +41,32 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
         let verdict = decide(&recorded.facts, &recorded.policy);
         return dry(recorded.facts, verdict, printer);
     }
-    let in_unit = runs_in_unit();
+    // A deadline is a person's, who wants an answer then.
+    if args.wait || (runs_in_unit() && args.deadline.is_none() && !args.dry_run) {
+        return Ok(gate::run(config, args, printer).await);
+    }
     let mut wire = if args.dry_run { Wire::by_hand(config)? } else { Wire::new(config)? };
-    // In the unit the gate looks again for ever; its own line says what it waits for.
-    wire.limits.tell = Some(if in_unit { log_once } else { render::note });
+    wire.limits.tell = Some(render::note);
     if let Some(deadline) = args.deadline {
         // The cause must be known, and said, before the time is over.
         wire.limits.retry_for = wire.limits.retry_for.min(deadline / 2);
         wire.limits.connect = wire.limits.connect.min(deadline / 2);
     }
-    let notify = Arc::new(Notify::new());
-    if in_unit {
-        start_logging(&wire)?;
-    }
     let progress = Progress::new("building the data dir", wire.clock.clone());
-    let (told, bar, status) = (progress.clone(), progress.clone(), notify.clone());
-    let bootstrap = wire.bootstrap(
-        args.init_empty,
-        Box::new(move |text| {
-            if in_unit {
-                status.status(text);
-            } else {
-                bar.end();
-                render::note(text);
-            }
-        }),
-        Box::new(move |done, total| told.at(done, total)),
-    )?;
+    let (told, bar) = (progress.clone(), progress.clone());
+    let line = move |text: &str| {
+        bar.end();
+        render::note(text);
+    };
+    let voice = Arc::new(Voice::new(line, |_| ()));
+    let bootstrap = wire.bootstrap(args.init_empty, voice, Box::new(move |done, total| told.at(done, total)))?;
     if args.dry_run {
         let (facts, verdict) = bootstrap.dry_run().await;
         return dry(facts, verdict, printer);
     }
     let stop = stop_signal()?;
     let report = tokio::select! {
-        report = bootstrap.run(RunOptions { deadline: args.deadline, wait_on_refusal: in_unit }) => report,
+        report = bootstrap.run(RunOptions { deadline: args.deadline, ..RunOptions::default() }) => report,
         () = stop => {
             // Every step is durable by itself: the next start goes on from here.
             render::note("stopped by a signal; etcd must not start, the next run goes on from here");
@@ -93,17 +84,11 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
     })
 }
 
-/// A slow store is said once in the log; the verdict says it from then on.
-fn log_once(text: &str) {
-    static SAID: AtomicBool = AtomicBool::new(false);
-    if !SAID.swap(true, Ordering::Relaxed) {
-        tracing::warn!("{text}");
-    }
-}
-
-/// systemd starts units with an invocation id, and is their parent; a shell inside of one is not.
+/// systemd starts units with an invocation id. It tells the process that it means by its pid (since 248), or is its parent; a shell inside of a unit
+/// has neither.
 fn runs_in_unit() -> bool {
-    std::env::var_os("INVOCATION_ID").is_some() && nix::unistd::getppid().as_raw() == 1
+    let meant = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    std::env::var_os("INVOCATION_ID").is_some() && (meant || nix::unistd::getppid().as_raw() == 1)
 }
 
 /// Ends at SIGTERM or SIGINT, which no longer end the process by themselves.
@@ -119,7 +104,7 @@ pub(super) fn stop_signal() -> Result<impl Future<Output = ()>> {
     })
 }
 
-fn summary(report: &Report) -> String {
+pub(super) fn summary(report: &Report) -> String {
     match report.outcome {
         Outcome::Start => format!("etcd may start now (rule {})\n", report.verdict.rule),
         Outcome::Refused => {

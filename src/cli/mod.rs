@@ -6,6 +6,7 @@ mod agent;
 pub mod args;
 mod bootstrap;
 mod config;
+mod gate;
 mod inspect;
 mod progress;
 mod quarantine;
@@ -55,11 +56,18 @@ fn run(cli: Cli, printer: &Printer) -> Result<ExitCode> {
         clap_complete::generate(args.shell, &mut Cli::command(), "lifeboat", &mut script);
         return printer.text(&script).map(|()| ExitCode::SUCCESS);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .or_fail(Kind::Internal, || "cannot start the runtime")?;
+    let runtime = loop {
+        let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        match built.or_fail(Kind::Internal, || "cannot start the runtime") {
+            Ok(runtime) => break runtime,
+            // The gate never fails, and a host that is short of threads or files may not be so in a moment.
+            Err(e) if matches!(&cli.command, Command::Bootstrap(args) if args.wait) => {
+                render::note(&format!("{}; trying again", e.one_line()));
+                std::thread::sleep(std::time::Duration::from_secs(5));
+            }
+            Err(e) => return Err(e),
+        }
+    };
     let result = runtime.block_on(async {
         // The agent and the gate end in their own way.
         if matches!(cli.command, Command::Agent | Command::Bootstrap(_)) {

@@ -180,7 +180,7 @@ impl Wire {
     pub fn bootstrap(
         &self,
         init_empty: bool,
-        tell: Box<dyn Fn(&str) + Send + Sync>,
+        voice: Arc<bootstrap::Voice>,
         progress: Box<dyn Fn(u64, u64) + Send + Sync>,
     ) -> Result<bootstrap::Bootstrap> {
         let settings = self.bootstrap_settings(init_empty)?;
@@ -201,7 +201,7 @@ impl Wire {
             quick: Snapshots::new(self.records_over(self.store_within(self.quick_limits())?)?),
             endpoints: endpoints?,
             clock: self.clock.clone(),
-            tell,
+            voice,
             progress,
         })
     }

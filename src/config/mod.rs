@@ -24,6 +24,7 @@ mod schema;
 mod secret;
 mod settings;
 mod source;
+mod stamp;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -33,6 +34,7 @@ pub use credentials::ConfiguredFile;
 pub use explain::Explained;
 pub use secret::SecretSource;
 pub use settings::*;
+pub use stamp::Stamp;
 
 use problem::Problem;
 

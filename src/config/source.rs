@@ -37,8 +37,20 @@ pub(super) fn read_all(main: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
+/// Where the files are, and where others may come: the main file, its `conf.d`, and what is in there now.
+pub(super) fn places(main: &Path) -> Vec<PathBuf> {
+    let mut places = vec![main.to_owned(), drop_in_dir(main)];
+    // A directory that cannot be read has a look of its own.
+    places.extend(drop_ins(main).unwrap_or_default());
+    places
+}
+
+fn drop_in_dir(main: &Path) -> PathBuf {
+    main.parent().unwrap_or(Path::new("")).join("conf.d")
+}
+
 fn drop_ins(main: &Path) -> Result<Vec<PathBuf>> {
-    let dir = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    let dir = drop_in_dir(main);
     let failed = || format!("cannot read directory {}", dir.display());
     let entries = match fs::read_dir(&dir) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// systemd shows a status line of about this length; a longer one could exceed a datagram.
+/// Bytes of a status. systemd reads no notification of more than 4 KiB at all, and nobody reads a status of that length.
 const LONGEST_STATUS: usize = 1024;
 
 /// The connection to the service manager.
@@ -27,7 +27,13 @@ impl Notify {
 
     /// `STATUS=`: one line for `systemctl status`; line breaks become blanks, and it is cut at 1 KiB.
     pub fn status(&self, text: &str) {
-        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_STATUS).collect();
+        let mut line = String::new();
+        for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+            if line.len() + c.len_utf8() > LONGEST_STATUS {
+                break;
+            }
+            line.push(c);
+        }
         send(&[NotifyState::Status(&line)]);
     }
 
@@ -92,6 +98,8 @@ mod tests {
         println!("interval {:?}", notify.watchdog_interval());
         notify.ready();
         notify.status("next run\nat noon");
+        // Characters of three bytes: a thousand of them would not fit.
+        notify.status(&"€".repeat(2000));
         notify.watchdog();
         notify.reloading();
         notify.stopping();
@@ -111,6 +119,8 @@ mod tests {
         while let Ok(n) = socket.recv(&mut buffer) {
             got.push(String::from_utf8_lossy(&buffer[..n]).into_owned());
         }
+        let long = got.remove(2);
+        assert_eq!(long, format!("STATUS={}\n", "€".repeat(1024 / 3)));
         let reload = got.remove(3);
         assert_eq!(got, ["READY=1\n", "STATUS=next run at noon\n", "WATCHDOG=1\n", "STOPPING=1\n"]);
         assert!(reload.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reload}");
