@@ -7,6 +7,7 @@ pub mod args;
 mod bootstrap;
 mod config;
 mod inspect;
+mod man;
 mod progress;
 mod quarantine;
 mod render;
@@ -53,6 +54,9 @@ fn run(cli: Cli, printer: &Printer) -> Result<ExitCode> {
         let mut script = Vec::new();
         clap_complete::generate(args.shell, &mut Cli::command(), "lifeboat", &mut script);
         return printer.text(&script).map(|()| ExitCode::SUCCESS);
+    }
+    if let Command::Man(args) = &cli.command {
+        return man::write(&args.dir);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -104,6 +108,8 @@ async fn dispatch(cli: &Cli, printer: &Printer) -> Result<ExitCode> {
         Command::Quarantine(command) => quarantine::run(&wire()?, command, printer).await,
         Command::DeclareLost(args) => requests::declare_lost(&wire()?, args, printer).await,
         Command::Config(command) => config::run(cli.config.as_deref(), *command, printer),
-        Command::Completions(_) => Err(Error::new(Kind::Internal, "completions are printed without a runtime")),
+        Command::Completions(_) | Command::Man(_) => {
+            Err(Error::new(Kind::Internal, "completions and manual pages are made without a runtime"))
+        }
     }
 }

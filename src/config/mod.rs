@@ -19,6 +19,7 @@ mod explain;
 mod layers;
 mod merged;
 mod problem;
+mod reference;
 mod schema;
 mod secret;
 mod settings;
@@ -29,6 +30,7 @@ mod validate;
 mod walk;
 
 pub use explain::Explained;
+pub use reference::{Entry, Reference, Section, reference};
 pub use secret::SecretSource;
 pub use settings::*;
 
