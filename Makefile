@@ -4,10 +4,13 @@ TOOLS := $(abspath $(or $(LIFEBOAT_TOOLS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 # One set of features for tests and demo, so that nothing is built twice. Packages are built without it.
 FEATURES := --features failpoints
 
+# Without its own xz and debug symbol features: the machine's xz does it.
+CARGO_DEB := 3.8.0
+
 export LIFEBOAT_TOOLS := $(TOOLS)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools cargo check test demo bench
+.PHONY: help tools cargo check test demo bench deb cargo-deb
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +30,16 @@ check: cargo tools ## format, lints, and the direction of imports
 bench: cargo tools ## peak memory and time of save and restore beside etcdctl and etcdutl (release build)
 	cargo build --release
 	tests/bench.sh
+
+deb: cargo tools cargo-deb ## the Debian package, in target/debian
+	cargo build --release --locked
+	packaging/stage.sh $(or $(CARGO_TARGET_DIR),target)/release/lifeboat target/package/tree
+	$(TOOLS)/cargo/bin/cargo-deb --no-build --no-strip --quiet --output target/debian/
+	@du --apparent-size -k target/debian/*.deb
+
+cargo-deb:
+	@$(TOOLS)/cargo/bin/cargo-deb --version 2>/dev/null | grep -qx '$(CARGO_DEB)' || \
+	  cargo install cargo-deb --version $(CARGO_DEB) --locked --no-default-features --root $(TOOLS)/cargo
 
 tools: ## etcd 3.4, 3.5 and SeaweedFS, into $LIFEBOAT_TOOLS (default ~/.cache/etcd-lifeboat/tools)
 	@tests/support/fetch-tools.sh

@@ -70,6 +70,9 @@ pub enum Command {
     Config(ConfigCommand),
     /// Prints a completion script for a shell
     Completions(CompletionsArgs),
+    /// Writes the manual pages, for packages
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// Arguments of `bootstrap`.
@@ -267,6 +270,14 @@ pub struct CompletionsArgs {
     /// Shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where to
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// `90s`, `10m`, `1h30m`.

@@ -8,6 +8,7 @@ mod bootstrap;
 mod config;
 mod gate;
 mod inspect;
+mod man;
 mod progress;
 mod quarantine;
 mod render;
@@ -55,6 +56,9 @@ fn run(cli: Cli, printer: &Printer) -> Result<ExitCode> {
         let mut script = Vec::new();
         clap_complete::generate(args.shell, &mut Cli::command(), "lifeboat", &mut script);
         return printer.text(&script).map(|()| ExitCode::SUCCESS);
+    }
+    if let Command::Man(args) = &cli.command {
+        return man::write(&args.dir);
     }
     let runtime = loop {
         let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -114,6 +118,8 @@ async fn dispatch(cli: &Cli, printer: &Printer) -> Result<ExitCode> {
         Command::DeclareLost(args) => requests::declare_lost(&wire()?, args, printer).await,
         Command::Setup(args) => setup::run(cli.config.as_deref(), args, printer).await,
         Command::Config(command) => config::run(cli.config.as_deref(), *command, printer),
-        Command::Completions(_) => Err(Error::new(Kind::Internal, "completions are printed without a runtime")),
+        Command::Completions(_) | Command::Man(_) => {
+            Err(Error::new(Kind::Internal, "completions and manual pages are made without a runtime"))
+        }
     }
 }

@@ -20,6 +20,7 @@ mod explain;
 mod layers;
 mod merged;
 mod problem;
+mod reference;
 mod schema;
 mod secret;
 mod settings;
@@ -32,6 +33,7 @@ mod walk;
 
 pub use credentials::ConfiguredFile;
 pub use explain::Explained;
+pub use reference::{Entry, Reference, Section, reference};
 pub use secret::SecretSource;
 pub use settings::*;
 pub use stamp::Stamp;

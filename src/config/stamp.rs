@@ -7,8 +7,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::secret::SecretSource;
-use super::settings::{Settings, Store};
+use super::settings::Settings;
 use super::source;
 
 /// What the files looked like when they were last looked at.
@@ -50,7 +49,7 @@ impl Stamp {
 
     /// Looks at the files that `settings` name from now on, too.
     pub fn names(&mut self, settings: &Settings) {
-        let named = named(settings);
+        let named: Vec<_> = settings.named_files().into_iter().map(|file| file.path().to_owned()).collect();
         self.looks.extend(named.iter().cloned().map(look));
         self.named = named;
     }
@@ -69,34 +68,6 @@ impl Stamp {
 fn look(path: PathBuf) -> (PathBuf, Option<Look>) {
     let seen = fs::metadata(&path).ok().map(Look::from);
     (path, seen)
-}
-
-/// Secrets, certificates and keys.
-fn named(settings: &Settings) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut secret = |source: &SecretSource| match source {
-        SecretSource::File { path, .. } => files.push(path.clone()),
-        SecretSource::Inline(_) => {}
-    };
-    secret(&settings.cluster.token_file);
-    if let Some(login) = &settings.etcd.login {
-        secret(&login.password);
-    }
-    if let Store::S3(s3) = &settings.store
-        && let Some(credentials) = &s3.credentials
-    {
-        secret(&credentials.access_key);
-        secret(&credentials.secret_key);
-        credentials.session_token.as_ref().map(secret);
-    }
-    if let Store::S3(s3) = &settings.store {
-        files.extend(s3.ca_file.clone());
-    }
-    files.extend(settings.etcd.ca_file.clone());
-    if let Some(certificate) = &settings.etcd.client_certificate {
-        files.extend([certificate.cert_file.clone(), certificate.key_file.clone()]);
-    }
-    files
 }
 
 #[cfg(test)]
