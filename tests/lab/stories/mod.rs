@@ -1,0 +1,3 @@
+//! What the hosts live through, one file per subject.
+
+mod harness;
