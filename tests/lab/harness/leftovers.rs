@@ -63,3 +63,22 @@ fn remove(path: &Path) {
         eprintln!("lab: {e}");
     }
 }
+
+/// Everything on this machine that carries the name of a lab: processes in its cgroups, mounts, cgroups, disks.
+pub fn traces(lab: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    for process in processes.filter(|e| e.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit())) {
+        let read = |name: &str| fs::read_to_string(process.path().join(name)).unwrap_or_default();
+        // Not all of them are in a cgroup of the lab's: the store has it on its command line.
+        let itself = process.file_name().to_string_lossy() == std::process::id().to_string();
+        if read("cgroup").contains(lab) || (!itself && read("cmdline").contains(lab)) {
+            found.push(format!("process {}: {}", process.path().display(), read("cmdline").replace('\0', " ")));
+        }
+        found.extend(read("mountinfo").lines().filter(|l| l.contains(lab)).map(|l| format!("mount {l}")));
+    }
+    found.extend(cgroup::all().into_iter().filter(|name| name == lab).map(|name| format!("cgroup {name}")));
+    let dir = rootfs::cache().join("run").join(lab);
+    found.extend(dir.exists().then(|| format!("disk {}", dir.display())));
+    found
+}

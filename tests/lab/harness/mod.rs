@@ -33,6 +33,7 @@ pub use enter::Output;
 pub use etcd::Etcd;
 pub use host::{Host, wait_for_port};
 pub use lab::Lab;
+pub use leftovers::traces;
 pub use net::Block;
 pub use power::Boot;
 pub use product::HostConfig;

@@ -1,3 +1,6 @@
 //! What the hosts live through, one file per subject.
 
-mod harness;
+mod harness_cluster;
+mod harness_end;
+mod harness_power;
+mod harness_store;
