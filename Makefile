@@ -7,10 +7,13 @@ FEATURES := --features failpoints
 # Without its own xz and debug symbol features: the machine's xz does it.
 CARGO_DEB := 3.8.0
 
+# The package under test: as given, or what 'make deb' has left.
+LAB_DEB = $(abspath $(or $(LIFEBOAT_DEB),$(lastword $(sort $(wildcard $(or $(CARGO_TARGET_DIR),target)/debian/etcd-lifeboat_*_amd64.deb)))))
+
 export LIFEBOAT_TOOLS := $(TOOLS)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools cargo check test demo bench deb cargo-deb
+.PHONY: help tools cargo check test lab demo bench deb cargo-deb
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +29,12 @@ check: cargo tools ## format, lints, and the direction of imports
 	cargo fmt --check
 	cargo clippy --all-targets $(FEATURES) -- -D warnings
 	cargo test $(FEATURES) --test layers
+
+lab: cargo tools ## stories on hosts with real systemd, in containers (root or sudo); LAB=word runs those with it in their name
+	tests/lab/rootfs.sh prerequisites
+	for suite in bookworm trixie; do tests/lab/as-root.sh tests/lab/rootfs.sh $$suite || exit 1; done
+	LIFEBOAT_DEB="$(LAB_DEB)" cargo test $(FEATURES) --test lab --config 'target."cfg(unix)".runner = "tests/lab/as-root.sh"' -- \
+	  --test-threads=1 --nocapture $(LAB)
 
 bench: cargo tools ## peak memory and time of save and restore beside etcdctl and etcdutl (release build)
 	cargo build --release

@@ -28,6 +28,14 @@ pub enum SecretSource {
 }
 
 impl SecretSource {
+    /// The file that holds it, if it is in one.
+    pub(super) fn file(&self) -> Option<&ConfiguredFile> {
+        match self {
+            SecretSource::File(file) => Some(file),
+            SecretSource::Inline(_) => None,
+        }
+    }
+
     /// The secret, read anew from its file, without blanks and line breaks around it.
     ///
     /// # Errors

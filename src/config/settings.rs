@@ -56,11 +56,7 @@ impl Settings {
                 secrets.extend(&c.session_token);
             }
         }
-        let of_secret = |source| match source {
-            &SecretSource::File(ref file) => Some(file),
-            SecretSource::Inline(_) => None,
-        };
-        secrets.into_iter().filter_map(of_secret).chain(files).collect()
+        secrets.into_iter().filter_map(SecretSource::file).chain(files).collect()
     }
 }
 

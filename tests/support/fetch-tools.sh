@@ -12,6 +12,9 @@ readonly WEED_VERSION=4.48
 # suite:version, the releases that Debian carries
 readonly ETCDS=(bookworm:3.4.23 trixie:3.5.16 sid:3.5.30)
 
+# shellcheck source=tests/support/debian.sh
+. "$(dirname "${BASH_SOURCE[0]}")/debian.sh"
+
 work=
 say() { printf '%-13s %s\n' "$1" "$2"; }
 die() {
@@ -23,10 +26,6 @@ cleanup() { [ -z "$work" ] || rm -rf -- "$work"; }
 trap cleanup EXIT
 
 # --- what apt must give ----------------------------------------------------------------------------------------------
-
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
-}
 
 # The well-known protos are in another package than protoc; the build of etcd-client needs both.
 have_protos() {
@@ -49,17 +48,7 @@ install_prerequisites() {
         say prerequisites "present"
         return
     fi
-    command -v apt-get >/dev/null || die "missing: ${missing[*]}; this machine has no apt-get" "install them by hand"
-    if [ "$(id -u)" -ne 0 ] && ! { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }; then
-        die "missing packages: ${missing[*]}; you are not root and sudo wants a password or is not there" \
-            "sudo apt-get install -y --no-install-recommends ${missing[*]}"
-    fi
-    local log=$work/apt.log
-    if ! { as_root apt-get -o DPkg::Lock::Timeout=120 update &&
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
-        tail -n 20 "$log" >&2
-        die "apt-get could not install ${missing[*]}" "sudo apt-get install -y --no-install-recommends ${missing[*]}"
-    fi
+    install_packages "$work/apt.log" "${missing[@]}"
     say prerequisites "installed ${missing[*]}"
 }
 
@@ -83,23 +72,6 @@ etcd_is_good() { # dir version
     for program in $(etcd_programs "$2"); do
         [ -x "$1/$program" ] && [ "$(version_of "$1/$program")" = "$2" ] || return 1
     done
-}
-
-# The archive that this machine installs from: the one that carries its own release.
-debian_mirror() {
-    if [ -n "${LIFEBOAT_DEBIAN_MIRROR:-}" ]; then
-        echo "$LIFEBOAT_DEBIAN_MIRROR"
-        return
-    fi
-    local id='' codename=''
-    # shellcheck disable=SC1091
-    { id=$(. /etc/os-release && echo "${ID:-}") && codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}"); } 2>/dev/null || true
-    local uri=''
-    [ "$id" != debian ] || uri=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
-        awk -v own="$codename" '$1 == own || $1 ~ /^(stable|testing|sid|unstable)$/ { print $2; exit }')
-    [ -n "$uri" ] || die "apt's sources on this machine name no Debian archive (ID=$id, release '$codename')" \
-        "set LIFEBOAT_DEBIAN_MIRROR to the base URI of one"
-    echo "$uri"
 }
 
 # An apt of our own in $1: own lists, cache and sources, but the machine's proxies and certificates.
