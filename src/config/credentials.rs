@@ -27,7 +27,8 @@ pub fn name_of(path: &Path) -> Option<String> {
         }
     }
     let name = parts.join("-");
-    let fits = |c: char| c.is_ascii() && !c.is_ascii_control() && !":\\".contains(c);
+    // systemd 257 cannot start a service with a blank in the name or the path of a credential ("Failed to deserialize").
+    let fits = |c: char| c.is_ascii_graphic() && !":\\".contains(c);
     (!name.is_empty() && name.len() <= 255 && name.chars().all(fits)).then_some(name)
 }
 
@@ -133,7 +134,8 @@ mod tests {
         for (path, name) in [
             ("/a/b-c/d.key", Some("a-b-c-d.key")),
             ("/a//b/./c/", Some("a-b-c")),
-            ("/with blank/100%", Some("with blank-100%")),
+            ("/a-b/100%", Some("a-b-100%")),
+            ("/with blank", None),
             ("/", None),
             ("/a/../b", None),
             ("/a:b", None),

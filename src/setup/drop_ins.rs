@@ -10,13 +10,22 @@ use crate::sys;
 
 use super::plan::DropIn;
 use super::{
-    AGENT, Change, FILE_NAME, FIRST_LINE, Note, Place, Report, State, machine, named_files, systemctl, within,
+    AGENT, Change, FILE_NAME, FIRST_LINE, GATE, Note, Place, Report, State, WATCH, machine, named_files, systemctl,
+    within,
 };
 
 /// A file of our name.
 struct Found {
     path: PathBuf,
     ours: bool,
+}
+
+impl Found {
+    /// Whose it is.
+    fn unit(&self) -> Option<String> {
+        let dir = self.path.parent()?.file_name()?.to_str()?;
+        dir.strip_suffix(".d").map(str::to_owned)
+    }
 }
 
 fn in_unit(units: &Path, unit: &str) -> PathBuf {
@@ -59,6 +68,20 @@ pub(super) fn environment_files(units: &Path, unit: &str) -> Result<Vec<PathBuf>
     let text = read(&in_unit(units, unit))?.filter(|t| is_ours(t)).unwrap_or_default();
     let lines = text.lines().filter_map(|l| l.strip_prefix("EnvironmentFile=-"));
     Ok(lines.map(|path| PathBuf::from(path.replace("%%", "%"))).collect())
+}
+
+/// Units of etcd whose drop-in of ours goes when these are the ones that are wanted.
+///
+/// # Errors
+/// When the folder of the units cannot be read.
+pub(super) fn released(wanted: &[DropIn], place: Place<'_>) -> Result<Vec<String>> {
+    let found = find(&place.units())?.into_iter().filter(|f| f.ours).filter_map(|f| f.unit());
+    Ok(found.filter(|unit| !of_ours(unit) && !wanted.iter().any(|w| w.unit == *unit)).collect())
+}
+
+/// Whether it is a unit of the package.
+fn of_ours(unit: &str) -> bool {
+    [GATE, AGENT, WATCH].contains(&unit)
 }
 
 /// Makes the files on disk be these, and no others of ours.
@@ -124,18 +147,21 @@ fn remove_one(path: &Path) -> Result<()> {
 /// # Errors
 /// When a file cannot be removed, or systemd does not load what is left.
 pub async fn remove(place: Place<'_>) -> Result<Report> {
+    let live = place.root.is_none() && !place.dry_run && systemctl::is_running();
+    let released = released(&[], place)?;
+    let mut notes = Vec::new();
+    if live && !released.is_empty() && systemctl::gate_runs().await? {
+        systemctl::end_gate().await?;
+        notes.push(Note::ended_gate(&released));
+    }
     let mut found = find(&place.units())?;
     // Those of etcd's units go first: what waits for a gate that has lost its access waits for ever.
-    found.sort_by_key(|f| {
-        f.path.parent().and_then(Path::file_name).is_some_and(|d| d.to_string_lossy().starts_with("lifeboat"))
-    });
-    let (mut files, mut notes) = (Vec::new(), Vec::new());
+    found.sort_by_key(|f| f.unit().is_some_and(|unit| of_ours(&unit)));
+    let mut files = Vec::new();
     for old in found {
         if !old.ours {
-            notes.push(Note::warning(format!(
-                "{} is not a file of ours (its first line is another), so it stays",
-                old.path.display()
-            )));
+            let text = format!("{} is not a file of ours (its first line is another), so it stays", old.path.display());
+            notes.push(Note::warning(text));
             continue;
         }
         if !place.dry_run {
@@ -144,12 +170,14 @@ pub async fn remove(place: Place<'_>) -> Result<Report> {
         files.push(Change { path: old.path, state: State::Removed, content: None });
     }
     // Also when nothing was left to remove: an earlier run may have been cut off before this.
-    let reloaded = place.root.is_none() && !place.dry_run && systemctl::is_running();
-    if reloaded {
+    if live {
         systemctl::daemon_reload().await?;
     }
-    let next = if place.dry_run { vec!["lifeboat setup --remove".to_owned()] } else { Vec::new() };
-    Ok(Report { dry_run: place.dry_run, unit: None, files, reloaded, notes, next })
+    let next = match place.dry_run {
+        true => vec!["lifeboat setup --remove".to_owned()],
+        false => released.iter().filter(|_| live).map(|unit| format!("systemctl status {unit}")).collect(),
+    };
+    Ok(Report { dry_run: place.dry_run, unit: None, files, reloaded: live, notes, next })
 }
 
 /// One line for each file that the configuration names, and that the agent could neither read nor is given. Nothing

@@ -10,7 +10,7 @@ use nix::unistd::User;
 use crate::config::{ManagedBy, Settings};
 use crate::error::Result;
 
-use super::start::{EtcdUnit, Start, expand, variables};
+use super::start::{EtcdUnit, Start, variables};
 use super::{drop_ins, within};
 
 /// The user of the agent's unit.
@@ -32,6 +32,8 @@ pub(super) trait Disk {
     fn has_file(&self, path: &Path) -> bool;
     /// The mount point that holds the path, unless that is the root's.
     fn mount_point(&self, path: &Path) -> Option<PathBuf>;
+    /// Whether this user owns it; `None`: it cannot be told.
+    fn belongs_to(&self, path: &Path, user: &str) -> Option<bool>;
     /// Whether the agent's user may write into the directory; `None`: it cannot be told.
     fn agent_may_write(&self, dir: &Path) -> Option<bool>;
 }
@@ -63,17 +65,11 @@ impl Machine<'_> {
         let ours = drop_ins::environment_files(&self.at(Path::new("/etc/systemd/system")), &settings.etcd.unit)?;
         let ours: Vec<&Path> =
             ours.iter().map(PathBuf::as_path).chain([settings.etcd.environment_file.as_path()]).collect();
-        let mut environment = unit.environment;
+        let mut environment = unit.environment.clone();
         for file in unit.environment_files.iter().filter(|f| !ours.contains(&f.as_path())) {
             environment.extend(self.text(file).map(|text| variables(&text)).unwrap_or_default());
         }
-        let mut start = Start {
-            source: settings.etcd.unit.clone(),
-            words: expand(&unit.words, &environment),
-            environment,
-            config_file: None,
-            working_directory: unit.working_directory,
-        };
+        let mut start = Start::of_unit(&settings.etcd.unit, &unit, environment);
         let named = start.config_file_path().map(PathBuf::from);
         start.config_file = named.map(|path| {
             let text = self.text(&path);
@@ -131,6 +127,17 @@ impl Disk for Machine<'_> {
         }
         let mounts = fs::read("/proc/self/mountinfo").ok()?;
         mount_point_of(&mounts, &self.real(path))
+    }
+
+    fn belongs_to(&self, path: &Path, user: &str) -> Option<bool> {
+        if self.root.is_some() {
+            return None;
+        }
+        let uid = match user.parse() {
+            Ok(number) => number,
+            Err(_) => User::from_name(user).ok()??.uid.as_raw(),
+        };
+        Some(fs::metadata(path).ok()?.uid() == uid)
     }
 
     fn agent_may_write(&self, dir: &Path) -> Option<bool> {

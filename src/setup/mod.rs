@@ -85,6 +85,14 @@ impl Note {
     fn warning(text: impl Into<String>) -> Self {
         Note { warning: true, text: text.into() }
     }
+
+    /// The gate was at work while its drop-in went.
+    fn ended_gate(units: &[String]) -> Self {
+        let units = units.join(" ");
+        Note::warning(format!(
+            "the gate was at work, and was ended, so that {units} does not start by itself on what the data dir holds now; to start it without the gate: systemctl start {units}"
+        ))
+    }
 }
 
 /// What was done, or would be.
@@ -148,8 +156,13 @@ pub async fn apply(settings: &Settings, place: Place<'_>) -> Result<Report> {
     }
     let machine = Machine { root: place.root };
     let start = machine.start(settings, units.etcd)?;
-    let Plan { files, mut notes } = plan(settings, &start, &machine)?;
+    let Plan { files, mut notes } = plan(settings, start.as_ref(), &machine, place.root.is_some())?;
     notes.splice(0..0, units.notes);
+    let released = drop_ins::released(&files, place)?;
+    if units.gate_runs && !released.is_empty() && !place.dry_run {
+        systemctl::end_gate().await?;
+        notes.push(Note::ended_gate(&released));
+    }
     let changes = drop_ins::replace(&files, place)?;
     let changed = |unit: &str| {
         changes
@@ -161,7 +174,11 @@ pub async fn apply(settings: &Settings, place: Place<'_>) -> Result<Report> {
     if reloaded {
         systemctl::daemon_reload().await?;
     }
-    let next = next_steps(settings, place, units.agent_runs.then(|| changed(AGENT) || changed(WATCH)));
+    let mut next = next_steps(settings, place, units.agent_runs.then(|| changed(AGENT) || changed(WATCH)));
+    if units.gate_runs && released.is_empty() && changed(GATE) && !place.dry_run {
+        // It works in the sandbox of its start.
+        next.insert(0, format!("systemctl kill {GATE}; systemctl restart {}", settings.etcd.unit));
+    }
     Ok(Report { dry_run: place.dry_run, unit: Some(settings.etcd.unit.clone()), files: changes, reloaded, notes, next })
 }
 

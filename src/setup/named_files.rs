@@ -46,11 +46,12 @@ pub(super) fn given(settings: &Settings, disk: &dyn Disk, image: bool) -> Result
         }
         let written = syntax::plain(key, path)?;
         let name = name_of(path).ok_or_else(|| {
-            Error::new(
-                Kind::Config,
-                format!("{key}: systemd takes no credential of the name that follows from {} (ASCII without ':', at most 255 characters); nothing was written", path.display()),
-            )
-            .hint(format!("set {key} to a path without that; a symbolic link with a plain name will do"))
+            let text = format!(
+                "{key}: systemd cannot hand {} to the agent: its path may have no blank, no ':', nothing but ASCII, and at most 255 characters; \
+                 nothing was written",
+                path.display()
+            );
+            Error::new(Kind::Config, text).hint(format!("set {key} to a path like that; a symbolic link will do"))
         })?;
         match names.get(&name) {
             Some(other) if *other == path => continue,

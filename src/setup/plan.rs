@@ -3,9 +3,15 @@
 use crate::config::{ManagedBy, Settings};
 use crate::error::Result;
 
-use super::machine::{Disk, Machine};
+use super::machine::Disk;
 use super::start::{Start, judge};
 use super::{AGENT, FIRST_LINE, GATE, Note, WATCH, named_files, syntax, writable};
+
+const WRITES: &str = "What lifeboat.toml names outside of what the unit may write by itself.";
+const HANDED: &str =
+    "Files that lifeboat.toml names. One that is missing is replaced by a blank, which the agent takes for missing.";
+const WATCHED: &str = "The same files: when one changes, the agent is started again.";
+const WAITS: &str = "This unit waits for the gate of etcd. In the worst hour: rm this file, systemctl daemon-reload, and start the unit.";
 
 /// A file that is to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +29,11 @@ pub(super) struct Plan {
     pub(super) notes: Vec<Note>,
 }
 
-pub(super) fn plan(settings: &Settings, start: &Option<Start>, machine: &Machine<'_>) -> Result<Plan> {
-    plan_on(settings, start.as_ref(), machine, machine.root.is_some())
-}
-
-/// `image`: for a host that is still to be made.
-pub(super) fn plan_on(settings: &Settings, start: Option<&Start>, disk: &dyn Disk, image: bool) -> Result<Plan> {
+/// The drop-ins that these settings call for. `image`: for a host that is still to be made.
+///
+/// # Errors
+/// When a secret is missing, etcd's unit contradicts the configuration, or a path cannot be written into a unit file.
+pub(super) fn plan(settings: &Settings, start: Option<&Start>, disk: &dyn Disk, image: bool) -> Result<Plan> {
     let judged = judge(settings, start, disk)?;
     let given = named_files::given(settings, disk, image)?;
     let gate = writable::of_the_gate(settings, disk)?;
@@ -36,27 +41,27 @@ pub(super) fn plan_on(settings: &Settings, start: Option<&Start>, disk: &dyn Dis
     let read_write = |words: &[String]| (!words.is_empty()).then(|| format!("ReadWritePaths={}", words.join(" ")));
 
     let mut files = Vec::new();
-    let mut add = |unit: &str, sections: &[(&str, Vec<String>)]| {
-        let mut content = format!("{FIRST_LINE}\n");
+    let mut add = |unit: &str, says: &str, sections: &[(&str, Vec<String>)]| {
+        let mut content = String::new();
         for (section, lines) in sections.iter().filter(|(_, lines)| !lines.is_empty()) {
             content.push_str(&format!("[{section}]\n{}\n", lines.join("\n")));
         }
-        if content.lines().nth(1).is_some() {
-            files.push(DropIn { unit: unit.to_owned(), content });
+        if !content.is_empty() {
+            files.push(DropIn { unit: unit.to_owned(), content: format!("{FIRST_LINE}\n# {says}\n{content}") });
         }
     };
     let mounts = gate.mounts.join(" ");
     let after = if mounts.is_empty() { Vec::new() } else { vec![format!("Wants={mounts}"), format!("After={mounts}")] };
-    add(GATE, &[("Unit", after), ("Service", read_write(&gate.words).into_iter().collect())]);
-    add(AGENT, &[("Service", given.load.into_iter().chain(read_write(&agent.words)).collect())]);
-    add(WATCH, &[("Path", given.watch)]);
+    add(GATE, WRITES, &[("Unit", after), ("Service", read_write(&gate.words).into_iter().collect())]);
+    add(AGENT, HANDED, &[("Service", given.load.into_iter().chain(read_write(&agent.words)).collect())]);
+    add(WATCH, WATCHED, &[("Path", given.watch)]);
     let mut environment = Vec::new();
     if judged.give_environment && settings.etcd.managed_by == ManagedBy::Systemd {
         let path = syntax::plain("etcd.environment_file", &settings.etcd.environment_file)?;
         environment.push(format!("EnvironmentFile=-{path}"));
     }
     let gated = vec![format!("Requires={GATE}"), format!("After={GATE}")];
-    add(&settings.etcd.unit, &[("Unit", gated), ("Service", environment)]);
+    add(&settings.etcd.unit, WAITS, &[("Unit", gated), ("Service", environment)]);
     let notes = [judged.notes, given.notes, gate.notes, agent.notes].concat();
     Ok(Plan { files, notes })
 }

@@ -63,6 +63,7 @@ impl Shown {
             environment_files: files.filter(|f| !f.is_empty()).map(PathBuf::from).collect(),
             working_directory: Some(PathBuf::from(if directory.is_empty() { "/" } else { directory }))
                 .filter(|d| d.is_absolute()),
+            user: self.get("User").to_owned(),
         }
     }
 }

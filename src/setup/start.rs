@@ -26,6 +26,8 @@ pub(super) struct EtcdUnit {
     pub(super) environment_files: Vec<PathBuf>,
     /// `WorkingDirectory=`
     pub(super) working_directory: Option<PathBuf>,
+    /// `User=`; empty: root.
+    pub(super) user: String,
 }
 
 /// The same with the files read that it names.
@@ -41,6 +43,8 @@ pub(super) struct Start {
     pub(super) config_file: Option<(PathBuf, Option<String>)>,
     /// Where it is started.
     pub(super) working_directory: Option<PathBuf>,
+    /// Who runs it; empty: root.
+    pub(super) user: String,
 }
 
 /// What follows from it.
@@ -102,6 +106,30 @@ struct Set {
 }
 
 impl Start {
+    /// Of a unit, with the variables of its files put into `environment`. Words are split at every blank: the line is a
+    /// script as often as not, and `systemctl show` does not tell the difference.
+    pub(super) fn of_unit(source: &str, unit: &EtcdUnit, environment: Vec<(String, String)>) -> Self {
+        let words = expand(&unit.words, &environment);
+        Start {
+            source: source.to_owned(),
+            words: words.iter().flat_map(|w| w.split_whitespace()).map(str::to_owned).collect(),
+            environment,
+            config_file: None,
+            working_directory: unit.working_directory.clone(),
+            user: unit.user.clone(),
+        }
+    }
+
+    /// Whether a flag names exactly this path, blanks and all.
+    fn names(&self, flag: &str, path: &Path) -> bool {
+        let line = self.words.join(" ").replace(['"', '\''], "");
+        let path = path.display();
+        [format!("-{flag}={path}"), format!("-{flag} {path}")].iter().any(|f| {
+            line.match_indices(f.as_str())
+                .any(|(at, f)| line.get(at + f.len()..).is_some_and(|r| r.is_empty() || r.starts_with(' ')))
+        })
+    }
+
     /// The value of a flag; empty when it has none.
     pub(super) fn flag(&self, name: &str) -> Option<&str> {
         let mut found = None;
@@ -192,13 +220,40 @@ pub(super) fn judge(settings: &Settings, start: Option<&Start>, disk: &dyn Disk)
             start.source
         )));
     }
-    if let Some(name) = start.set("name").filter(|n| certain(&n.value) && n.value != settings.node.name.as_str()) {
+    judged.notes.extend(owner(settings, start, disk));
+    // Our variable wins over others of the same name.
+    let named = start.set("name").filter(|n| certain(&n.value) && !judged.give_environment);
+    if let Some(name) = named.filter(|n| n.value != settings.node.name.as_str()) {
         judged.notes.push(Note::warning(format!(
             "etcd's name is {} ({} of {}), and node.name is {}: use one name for both",
             name.value, name.by, start.source, settings.node.name
         )));
     }
     Ok(judged)
+}
+
+/// etcd's own user must be able to work in its directories; the gate leaves the owner of a directory as it finds it.
+fn owner(settings: &Settings, start: &Start, disk: &dyn Disk) -> Vec<Note> {
+    let user = &start.user;
+    if matches!(user.as_str(), "" | "root" | "0") {
+        return Vec::new();
+    }
+    let dirs = [Some(&settings.etcd.data_dir), settings.etcd.wal_dir.as_ref()];
+    let wrong = dirs.into_iter().flatten().filter_map(|dir| {
+        let shown = syntax::in_shell(dir);
+        match (disk.is_dir(dir), disk.belongs_to(dir, user)) {
+            (false, _) => Some(format!(
+                "{} runs etcd as user {user}, and {shown} does not exist: install -d -m 700 -o {user} -g {user} {shown}",
+                start.source
+            )),
+            (true, Some(false)) => Some(format!(
+                "{} runs etcd as user {user}, and {shown} belongs to somebody else: chown -R {user}: {shown}",
+                start.source
+            )),
+            _ => None,
+        }
+    });
+    wrong.map(Note::warning).collect()
 }
 
 /// Whether our environment file may be given to etcd, and what to do where it may not.
@@ -258,7 +313,7 @@ fn directories(settings: &Settings, start: &Start, disk: &dyn Disk, given: bool)
     };
     let unreadable = matches!(&start.config_file, Some((_, None)));
     match start.set("data-dir") {
-        Some(set) if certain(&set.value) => {
+        Some(set) if certain(&set.value) && !start.names("data-dir", &etcd.data_dir) => {
             if let Some(theirs) = absolute(&set.value).filter(|t| !same(t, &etcd.data_dir)) {
                 let ours = etcd.data_dir.display().to_string();
                 return Err(contradiction("data", &theirs, &set.by, "etcd.data_dir", &ours));
@@ -277,7 +332,7 @@ fn directories(settings: &Settings, start: &Start, disk: &dyn Disk, given: bool)
     }
     let wal = start.set("wal-dir");
     match (&wal, &etcd.wal_dir) {
-        (Some(set), ours) if certain(&set.value) => {
+        (Some(set), ours) if certain(&set.value) && !ours.as_ref().is_some_and(|o| start.names("wal-dir", o)) => {
             let theirs = absolute(&set.value);
             let inside = etcd.data_dir.join("member/wal");
             let expected = ours.as_ref().unwrap_or(&inside);

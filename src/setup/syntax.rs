@@ -46,6 +46,13 @@ pub(super) fn optional_word(key: &str, path: &Path) -> Result<String> {
     Ok(if text.contains(' ') { format!("\"-{text}\"") } else { format!("-{text}") })
 }
 
+/// A path as a shell takes it, for commands in hints.
+pub(super) fn in_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// The unit of a mount point, as `systemd-escape --path --suffix=mount` says it.
 pub(super) fn mount_unit(point: &Path) -> String {
     let text = point.to_string_lossy();

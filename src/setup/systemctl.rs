@@ -20,6 +20,8 @@ pub(super) struct Units {
     pub(super) etcd: Option<EtcdUnit>,
     /// Whether the gate's unit is there.
     pub(super) gate_installed: bool,
+    /// Whether the gate is at work now, and etcd waits for it.
+    pub(super) gate_runs: bool,
     /// Whether the agent is running.
     pub(super) agent_runs: bool,
     /// Whether files of these units have changed since systemd read them.
@@ -55,6 +57,36 @@ pub(super) async fn daemon_reload() -> Result<()> {
     })
 }
 
+/// Whether the gate is at work now, and etcd waits for it.
+///
+/// # Errors
+/// When systemd does not answer.
+pub(super) async fn gate_runs() -> Result<bool> {
+    Ok(systemctl(&["show", "--property=ActiveState", "--", GATE]).await?.trim() == "ActiveState=activating")
+}
+
+/// Ends a gate that is at work, by a signal: what waits for it is then not started. Without that, an etcd whose drop-in
+/// is removed starts in the same moment, on whatever its data dir holds.
+///
+/// # Errors
+/// When it does not end.
+pub(super) async fn end_gate() -> Result<()> {
+    for signal in ["SIGTERM", "SIGKILL"] {
+        systemctl(&["kill", &format!("--signal={signal}"), "--", GATE]).await?;
+        for _ in 0..100 {
+            if !gate_runs().await? {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Err(Error::new(
+        Kind::Io,
+        format!("{GATE} does not end, and etcd would start as soon as it no longer has to wait; nothing was removed"),
+    )
+    .hint(format!("systemctl kill -s KILL {GATE}, then type the same again")))
+}
+
 /// What systemd knows about etcd's unit and ours.
 ///
 /// # Errors
@@ -74,6 +106,7 @@ pub(super) async fn observe(unit: &str) -> Result<Units> {
     let mut units = Units {
         etcd: (etcd.get("LoadState") == "loaded").then(|| etcd.etcd_unit()),
         gate_installed: gate.get("LoadState") == "loaded",
+        gate_runs: gate.get("ActiveState") == "activating",
         agent_runs: matches!(agent.get("ActiveState"), "active" | "activating" | "reloading"),
         needs_reload: [etcd, gate, agent, watch].iter().any(|u| u.get("NeedDaemonReload") == "yes"),
         notes: Vec::new(),
@@ -107,13 +140,16 @@ async fn near(unit: &str) -> Vec<String> {
     candidates(unit, names)
 }
 
+/// Two names that may be one, misspelled.
+const ALIKE: f64 = 0.8;
+
 /// The names that are most like `unit`, or that usually start etcd.
 pub(super) fn candidates<'a>(unit: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let usual = |n: &str| n.starts_with("etcd") || matches!(n, "k3s.service" | "rke2-server.service");
     let mut found: Vec<(bool, f64, &str)> = names
         .map(|n| (usual(n), strsim::normalized_damerau_levenshtein(unit, n), n))
-        .filter(|(usual, likeness, n)| (*usual || *likeness >= 0.8) && *n != unit)
+        .filter(|(usual, likeness, n)| (*usual || *likeness >= ALIKE) && *n != unit)
         .collect();
-    found.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)));
+    found.sort_by(|a, b| (b.1 >= ALIKE).cmp(&(a.1 >= ALIKE)).then(b.0.cmp(&a.0)).then(b.1.total_cmp(&a.1)));
     found.into_iter().take(3).map(|(_, _, n)| n.to_owned()).collect()
 }

@@ -105,6 +105,7 @@ pub(super) fn add(service: &mut EtcdUnit, text: &str) {
             ),
             ("EnvironmentFile", true) => service.environment_files.clear(),
             ("EnvironmentFile", false) => service.environment_files.push(value.trim_start_matches('-').into()),
+            ("User", _) => service.user = value.to_owned(),
             ("WorkingDirectory", _) => {
                 let dir = value.trim_start_matches('-');
                 let dir = PathBuf::from(if dir.is_empty() { "/" } else { dir });

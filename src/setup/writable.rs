@@ -102,7 +102,7 @@ fn to_create(key: &str, dir: &Path, disk: &dyn Disk, notes: &mut Vec<Note>) -> R
             break;
         }
     }
-    let shown = dir.display();
+    let shown = syntax::in_shell(dir);
     let wide = TOO_WIDE.iter().any(|w| at == Path::new(w));
     match (wide, disk.is_dir(dir)) {
         (true, true) => {
@@ -148,7 +148,7 @@ fn beneath_a_mount(store: &Path, disk: &dyn Disk) -> Result<()> {
     )
     .hint(format!(
         "install -d -m 700 -o {AGENT_USER} -g {AGENT_USER} {}, move what is in the store there, and set store.dir.path to it",
-        inside.display()
+        syntax::in_shell(&inside)
     )))
 }
 
@@ -163,7 +163,7 @@ pub(super) fn of_the_agent(settings: &Settings, disk: &dyn Disk) -> Result<Acces
     }
     let mut access = Access::default();
     for (key, dir) in &wanted {
-        let shown = dir.display();
+        let shown = syntax::in_shell(dir);
         if allowed(&HIDDEN_FROM_AGENT, dir) {
             access.notes.push(Note::warning(format!(
                 "{key} is {shown}, which {} hides from the agent (ProtectHome=, PrivateTmp=): choose a directory elsewhere",
