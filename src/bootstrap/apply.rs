@@ -18,6 +18,17 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::sys::random;
 
+/// Requests that are armed beside the one that a forced plan is for. Done after it, they would undo it.
+fn beside(draft: &Draft, facts: &Facts) -> Vec<String> {
+    match &draft.request {
+        Some(request) if draft.cause == PlanCause::Forced => {
+            let consumed = |id| facts.memory.known().is_some_and(|m| m.consumed.contains(id));
+            facts.requests().map(|r| &r.id).filter(|id| *id != request && !consumed(id)).cloned().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// A step that failed.
 #[derive(Debug)]
 pub(super) struct Failed {
@@ -68,17 +79,19 @@ impl Bootstrap {
             mark_nonce,
             bump_revision: settings.bump_revision.filter(|_| bumps),
             request: draft.request.clone(),
+            superseded: beside(draft, facts),
             raw_sha256: None,
         };
         let store = facts.store.known();
         let planned = match &draft.snapshot {
             // Only an init builds an empty cluster. A request that leads to no snapshot must not become one.
             None if draft.cause != PlanCause::Init => {
-                let why = match facts.request.known() {
-                    Some(Some(r)) => {
+                let asked = facts.requests().find(|r| draft.request.as_ref() == Some(&r.id));
+                let why = match asked {
+                    Some(r) => {
                         format!("no snapshot in the store can be restored for {:?} ({})", r.snapshot, r.found_in)
                     }
-                    _ => "no snapshot in the store can be restored".to_owned(),
+                    None => "no snapshot in the store can be restored".to_owned(),
                 };
                 return Err(Error::new(Kind::NotFound, why).hint("'lifeboat ls' shows what there is").into());
             }
@@ -214,6 +227,7 @@ impl Bootstrap {
                     mark_nonce: random::nonce()?,
                     bump_revision: plan.bump_revision,
                     request: plan.request.clone(),
+                    superseded: Vec::new(),
                     raw_sha256: plan.snapshot.as_ref().map(|s| s.raw_sha256),
                 };
                 let ready = build::build(settings, &self.snapshots, &order, &*self.progress).await?;
@@ -292,6 +306,14 @@ impl Bootstrap {
         if let Some(request) = &plan.request {
             self.consume(request)?;
         }
+        let superseded = staging::read_seal(&staging_dir)?.map(|seal| seal.superseded).unwrap_or_default();
+        for request in &superseded {
+            self.consume(request)?;
+            self.say(&format!(
+                "the request {request} was armed at the same time and counts as done: one restore at a time, or it would be undone at once. To have it, \
+                 ask again"
+            ));
+        }
         staging::clean(settings)?;
         match &plan.snapshot {
             Some(snapshot) => events::restore_successful(plan, snapshot),
@@ -316,7 +338,7 @@ impl Bootstrap {
             _ => return Ok(()),
         }
         self.memory.started(&settings.cluster, seal.generation)?;
-        if let Some(request) = &seal.request {
+        for request in seal.request.iter().chain(&seal.superseded) {
             self.consume(request)?;
         }
         staging::clean(settings)
@@ -325,11 +347,11 @@ impl Bootstrap {
     /// Remembers a consumed request first, and removes its file after that: in the other order a power cut would forget it.
     pub(super) fn consume(&self, request: &str) -> Result<()> {
         self.memory.consumed(request)?;
-        let armed = self.request.observe();
+        let armed = self.requests.file.observe();
         if let Some(Some(armed)) = armed.known()
             && armed.id == request
         {
-            self.request.remove()?;
+            self.requests.file.remove()?;
         }
         Ok(())
     }

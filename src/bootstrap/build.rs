@@ -31,6 +31,8 @@ pub(super) struct Order {
     pub mark_nonce: Nonce,
     pub bump_revision: Option<u64>,
     pub request: Option<String>,
+    /// Requests that were armed beside it.
+    pub superseded: Vec<String>,
     /// Digest of the raw snapshot that the plan names: a manifest that speaks of other content is not the planned snapshot.
     pub raw_sha256: Option<Sha256>,
 }
@@ -114,6 +116,7 @@ async fn build_and_seal(
         cluster_id: built.cluster_id,
         token: order.token.clone(),
         request: order.request.clone(),
+        superseded: order.superseded.clone(),
     };
     staging::seal(&staging, &seal)?;
     failpoint!("bootstrap.sealed");

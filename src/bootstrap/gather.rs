@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{MemoryFile, RequestFile, Settings, data_dir, mount, staging, start};
+use super::{MemoryFile, RequestSources, Settings, data_dir, mount, staging, start};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::ReadError;
@@ -37,7 +37,7 @@ pub(super) struct Sources<'a> {
     pub snapshots: &'a Snapshots,
     pub endpoints: &'a [Endpoint],
     pub memory: &'a MemoryFile,
-    pub request: &'a RequestFile,
+    pub requests: &'a RequestSources,
 }
 
 /// Looks around once. `limit`: time that is left for it, if somebody waits.
@@ -52,9 +52,12 @@ pub(super) async fn gather(
     let memory = sources.memory.observe();
     let remembered = memory.known().cloned().unwrap_or_default();
     let data_dir = mount::judge(data_dir, &sources.settings.data_dir, &remembered);
-    let request = sources.request.observe();
-    let needs_no_store = matches!(data_dir, Observed::Known(DataDir::Healthy(_) | DataDir::InUse))
-        && matches!(request, Observed::Known(None));
+    let asked = sources.requests.observe(&memory);
+    let done = asked
+        .request
+        .known()
+        .is_some_and(|first| first.iter().chain(&asked.also).all(|request| remembered.consumed.contains(&request.id)));
+    let needs_no_store = matches!(data_dir, Observed::Known(DataDir::Healthy(_) | DataDir::InUse)) && done;
     let longest = if needs_no_store { STORE_LIMIT_IF_HEALTHY } else { STORE_LIMIT };
     let limit = limit.map_or(longest, |left| left.clamp(LEAST, longest));
     let (store, live) = tokio::join!(
@@ -67,8 +70,7 @@ pub(super) async fn gather(
         memory,
         live,
         store,
-        request,
-        start: start::observe(sources.settings),
+use super::{MemoryFile, RequestSources, Settings, data_dir, mount, staging, start};
         waited_seconds: waited.as_secs(),
         attempts,
     }

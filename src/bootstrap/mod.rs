@@ -15,7 +15,7 @@ mod lock;
 mod memory;
 mod mount;
 pub mod quarantine;
-mod request;
+mod requests;
 mod run;
 mod staging;
 mod start;
@@ -26,7 +26,7 @@ mod voice;
 pub use cancel::{TakenBack, take_back};
 pub use gather::Endpoint;
 pub use memory::MemoryFile;
-pub use request::RequestFile;
+pub use requests::{Credential, KernelCommandLine, RequestFile, RequestSources};
 pub use run::{Bootstrap, Outcome, Pause, Reload, Report, RunOptions};
 pub use voice::{Voice, status_line};
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
 use super::voice::Voice;
-use super::{MemoryFile, RequestFile, Settings, environment, events, history, lock, mount, staging};
+use super::{MemoryFile, RequestSources, Settings, environment, events, history, lock, mount, staging};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Rule, Verdict, decide};
 use crate::core::facts::{Attempts, DataDir, Facts};
@@ -96,8 +96,8 @@ pub struct Bootstrap {
     pub clock: Arc<dyn Clock>,
     /// This host's memory.
     pub memory: MemoryFile,
-    /// The one-shot request.
-    pub request: RequestFile,
+    /// The one-shot requests.
+    pub requests: RequestSources,
     /// Told what happens, for people.
     pub voice: Arc<Voice>,
     /// Told how many of how many bytes a build has read.
@@ -111,7 +111,7 @@ impl Bootstrap {
             snapshots: &self.quick,
             endpoints: &self.endpoints,
             memory: &self.memory,
-            request: &self.request,
+            requests: &self.requests,
         };
         gather(&sources, Duration::from_secs(waited_seconds), attempts, limit).await
     }
@@ -297,8 +297,8 @@ impl Bootstrap {
         // A request whose plan this data was made for is done, also when the power went between the rename and the note of it. Left armed, it
         // would keep the host down at the next boot with the store away.
         let life = facts.store.known().and_then(|s| s.life_of(member.cluster_id));
-        match (life.and_then(|l| l.request.as_ref()), facts.request.known()) {
-            (Some(done), Some(Some(armed))) if *done == armed.id => self.consume(done),
+        match life.and_then(|l| l.request.as_ref()) {
+            Some(done) if facts.requests().any(|r| r.id == *done) => self.consume(done),
             _ => Ok(()),
         }
     }

@@ -32,6 +32,9 @@ pub(super) struct Seal {
     /// The request or pin that is done once it is in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// Requests that were armed beside it: done with, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<String>,
 }
 
 /// Where the staging directory of a life is.

@@ -22,7 +22,10 @@ use crate::error::Kind;
 use crate::ports::StoreErrorKind;
 use crate::sys::clock::SystemClock;
 
+mod requests;
+
 struct Host {
+    dir: PathBuf,
     gate: Bootstrap,
     store: Arc<MemoryStore>,
     told: Arc<Mutex<Vec<String>>>,
@@ -60,12 +63,17 @@ impl Host {
             manifest: dir.join("manifests/etcd.yaml"),
             bump_revision: None,
         };
+        std::fs::write(dir.join("cmdline"), "ro quiet\n").unwrap();
         let store = MemoryStore::new();
         let told = Arc::new(Mutex::new(Vec::new()));
         let heard = told.clone();
         let gate = Bootstrap {
             memory: MemoryFile::new(&settings.state_dir),
-            request: RequestFile::new(&settings.request_file),
+            requests: RequestSources {
+                file: RequestFile::new(&settings.request_file),
+                kernel: KernelCommandLine::at(&dir.join("cmdline")),
+                credential: Credential::at(vec![dir.join("credential")]),
+            },
             quick: Snapshots::new(records(store.clone(), "0123456789abcdef", "prod")),
             snapshots: Snapshots::new(records(store.clone(), "0123456789abcdef", "prod")),
             settings,
@@ -74,7 +82,7 @@ impl Host {
             voice: Arc::new(Voice::new(move |text| heard.lock().unwrap().push(text.to_owned()), |_| ())),
             progress: Box::new(|_, _| ()),
         };
-        Host { gate, store, told }
+        Host { dir: dir.to_owned(), gate, store, told }
     }
 
     async fn run(&self) -> Result<Report, crate::error::Error> {
@@ -103,7 +111,7 @@ async fn a_request_that_leads_to_no_snapshot_never_becomes_an_empty_cluster() {
     let host = Host::new(dir.path(), None);
     assert_eq!(host.run().await.unwrap().outcome, Outcome::Start);
     let before = host.cluster().await.unwrap();
-    host.gate.request.arm("latest").unwrap();
+    host.gate.requests.file.arm("latest").unwrap();
     let report = host.run().await.unwrap();
     assert_eq!((report.outcome, report.verdict.rule), (Outcome::Start, Rule::D7));
     assert_eq!(host.cluster().await, Some(before), "the data was replaced");
@@ -137,7 +145,7 @@ async fn a_request_that_was_done_does_not_keep_the_host_down() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::new(dir.path(), None);
     host.run().await.unwrap();
-    let id = host.gate.request.arm("latest").unwrap();
+    let id = host.gate.requests.file.arm("latest").unwrap();
     host.store_is_away();
     assert_eq!(host.run().await.unwrap().verdict.rule, Rule::F0, "a request that was not done waits for the store");
     let staging = staging::path(&host.gate.settings.data_dir, Generation(1));
@@ -148,13 +156,14 @@ async fn a_request_that_was_done_does_not_keep_the_host_down() {
         cluster_id: host.cluster().await.unwrap(),
         token: "t".into(),
         request: Some(id),
+        superseded: vec![],
     };
     crate::sys::fs::create_dir_all(&staging.join("member"), 0o700).unwrap();
     staging::seal(&staging, &seal).unwrap();
     assert_eq!(host.run().await.unwrap().verdict.rule, Rule::F0, "with its member/ in it, it was never in place");
     std::fs::remove_dir(staging.join("member")).unwrap();
     assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D7);
-    assert!(!host.gate.request.path().exists() && !staging.exists());
+    assert!(!host.gate.requests.file.path().exists() && !staging.exists());
 }
 
 /// A full or read-only disk under our own files is no reason to keep a healthy member down.
@@ -202,6 +211,7 @@ async fn a_new_wal_that_is_in_place_is_not_quarantined_by_the_second_try() {
         mark_nonce: Nonce([2; 16]),
         bump_revision: None,
         request: None,
+        superseded: vec![],
         raw_sha256: None,
     };
     let built = build::build(settings, &host.gate.snapshots, &order, &|_, _| ()).await.unwrap();

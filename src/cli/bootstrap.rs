@@ -171,18 +171,20 @@ fn people(dry: &DryRun) -> String {
         };
         facts.live.clusters.iter().map(cluster).collect::<Vec<_>>().join("; ")
     };
-    let request = match &facts.request {
-        Observed::Unknown(cause) => format!("unknown: {}", cause.text),
-        Observed::Known(None) => "none".into(),
-        Observed::Known(Some(r)) => format!("{} (id {}, in {})", r.snapshot, r.id, r.found_in),
-    };
+    let mut requests: Vec<String> =
+        facts.requests().map(|r| format!("{} (id {}, in {})", r.snapshot, r.id, r.found_in)).collect();
+    match &facts.request {
+        Observed::Unknown(cause) => requests.insert(0, format!("unknown: {}", cause.text)),
+        Observed::Known(None) => requests.insert(0, "none".into()),
+        Observed::Known(Some(_)) => {}
+    }
     let mut rows = vec![
         ("data dir", data),
         ("staging", staging),
         ("memory", memory),
         ("live", live),
         ("store", store),
-        ("request", request),
+        ("request", requests.join("; ")),
         ("rule", verdict.rule.to_string()),
         ("verdict", verdict.decision.to_string()),
         ("because", verdict.because.clone()),

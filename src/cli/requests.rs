@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::args::{DeclareLostArgs, RestoreOnceArgs};
 use super::render::{self, Printer};
 use super::wire::Wire;
-use crate::bootstrap::{self, RequestFile, TakenBack};
+use crate::bootstrap::{self, MemoryFile, RequestSources, TakenBack};
 use crate::catalog::plans::Plans;
 use crate::catalog::records::Created;
-use crate::core::facts::Observed;
+use crate::core::facts::Request;
 use crate::core::model::Generation;
 use crate::core::plan::PersonsWord;
 use crate::error::{Error, Kind, Result};
@@ -24,47 +24,71 @@ struct Armed {
     armed: bool,
     /// The plan that was cancelled.
     cancelled: Option<Generation>,
+    /// What was taken back, in words.
+    taken_back: Vec<String>,
+    /// What else asks for a restore: kernel command line, credential.
+    also_armed: Vec<Request>,
 }
 
 pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &Printer) -> Result<ExitCode> {
-    let file = RequestFile::new(&wire.settings().bootstrap.request_file);
-    let path = file.path().display().to_string();
+    let requests = wire.requests();
+    let path = requests.file.path().display().to_string();
     let Some(name) = &args.name else {
-        return take_it_back(wire, &file, path, printer).await;
+        return take_it_back(wire, &requests, path, printer).await;
     };
     // What cannot be restored is refused now, not at the next boot.
     let manifest = wire.snapshots()?.resolve(name).await?;
-    let id = file.arm(name).map_err(|e| e.context(format!("no restore is armed: cannot write {path}")))?;
-    let report = Armed { snapshot: Some(name.clone()), id: Some(id), file: path, armed: true, cancelled: None };
+    let id = requests.file.arm(name).map_err(|e| e.context(format!("no restore is armed: cannot write {path}")))?;
+    let memory = memory(wire).observe();
+    let done = |r: &Request| memory.known().is_some_and(|m| m.consumed.contains(&r.id));
+    let also = requests.armed().into_iter().filter(|r| r.id != id && !done(r)).collect();
+    let report = Armed {
+        snapshot: Some(name.clone()),
+        id: Some(id),
+        file: path,
+        armed: true,
+        cancelled: None,
+        taken_back: Vec::new(),
+        also_armed: also,
+    };
     printer.report(&report, |r| {
-        format!(
+        let mut text = format!(
             "armed in {}: at the next start of etcd this host restores {name} (now {}, revision {}), once.\n\
              The data of now is moved aside, not deleted. To take it back: lifeboat restore-once --cancel\n",
             r.file, manifest.name, manifest.revision
-        )
+        );
+        for other in &r.also_armed {
+            text.push_str(&format!(
+                "note: {} asks for a restore of {:?}, too (id {}); the file comes first, and that one then counts as done\n",
+                other.found_in, other.snapshot, other.id
+            ));
+        }
+        text
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn take_it_back(wire: &Wire, file: &RequestFile, path: String, printer: &Printer) -> Result<ExitCode> {
-    let armed = file.observe();
-    // The file first: it needs no store, and a host that waits for the store because of it goes on.
-    file.remove()?;
+fn memory(wire: &Wire) -> MemoryFile {
+    MemoryFile::new(&wire.settings().bootstrap.state_dir)
+}
+
+async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, printer: &Printer) -> Result<ExitCode> {
+    let armed = requests.armed();
+    // First what is armed here: it needs no store, and a host that waits for the store because of it goes on.
+    let done = requests.take_back(&memory(wire))?;
     let plans = Plans::new(wire.records()?);
     let taken = bootstrap::take_back(&plans, &wire.settings().node.name, wire.clock.now()).await.map_err(|e| {
         e.context(format!(
-            "{path} is gone, but whether the store holds a plan for that restore, which this host would follow at a later start, could not be found out"
+            "nothing is armed on this host any more (not in {path} either), but whether the store holds a plan for that restore, which this host \
+             would follow at a later start, could not be found out"
         ))
         .hint("type it again when the store answers: lifeboat restore-once --cancel")
     })?;
-    let there = !matches!(armed, Observed::Known(None));
     let cancelled = match taken {
         TakenBack::Plan(generation) => Some(generation),
-        TakenBack::TooLate(generation) if there => {
-            let plan = plans.plan(generation).await?;
-            let same =
-                matches!((&armed, plan), (Observed::Known(Some(r)), Some(p)) if p.request.as_ref() == Some(&r.id));
-            if same {
+        TakenBack::TooLate(generation) if !done.is_empty() => {
+            let request = plans.plan(generation).await?.and_then(|p| p.request);
+            if armed.iter().any(|r| Some(&r.id) == request.as_ref()) {
                 return Err(Error::new(
                     Kind::Refused,
                     format!("too late: the restore has been done, or is being done, as plan {generation}"),
@@ -75,14 +99,22 @@ async fn take_it_back(wire: &Wire, file: &RequestFile, path: String, printer: &P
         }
         TakenBack::TooLate(_) | TakenBack::Nothing => None,
     };
-    let report = Armed { snapshot: None, id: None, file: path, armed: false, cancelled };
-    printer.report(&report, |r| match (r.cancelled, there) {
-        (Some(generation), _) => format!(
-            "taken back: plan {generation} is cancelled, and nothing is armed in {}; the next start of etcd restores nothing\n",
-            r.file
-        ),
-        (None, true) => format!("taken back: {} is removed; the next start of etcd restores nothing\n", r.file),
-        (None, false) => format!("nothing was armed in {}\n", r.file),
+    let report = Armed {
+        snapshot: None,
+        id: None,
+        file: path,
+        armed: false,
+        cancelled,
+        taken_back: done,
+        also_armed: Vec::new(),
+    };
+    printer.report(&report, |r| {
+        let mut parts: Vec<String> = r.cancelled.iter().map(|g| format!("plan {g} is cancelled")).collect();
+        parts.extend(r.taken_back.iter().cloned());
+        if parts.is_empty() {
+            return format!("nothing was armed in {}, on the kernel command line or in a credential\n", r.file);
+        }
+        format!("taken back: {}. The next start of etcd restores nothing\n", parts.join("; "))
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::bootstrap::{self, Endpoint, MemoryFile, RequestFile};
+use crate::bootstrap::{self, Endpoint, MemoryFile, RequestSources};
 use crate::catalog::records::Records;
 use crate::catalog::snapshots::Snapshots;
 use crate::config::{self, Loaded, Settings, SnapshotChoice};
@@ -173,6 +173,12 @@ impl Wire {
         Ok(Arc::new(self.endpoint(&self.settings().etcd.endpoint)?))
     }
 
+    /// Where one-shot restores are asked for.
+    pub fn requests(&self) -> RequestSources {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        RequestSources::of_this_host(&self.settings().bootstrap.request_file, credentials)
+    }
+
     /// The gate of this host.
     ///
     /// # Errors
@@ -195,7 +201,7 @@ impl Wire {
             urls.iter().map(|url| self.endpoint(url).map(|e| Arc::new(e) as Endpoint)).collect();
         Ok(bootstrap::Bootstrap {
             memory: MemoryFile::new(&settings.state_dir),
-            request: RequestFile::new(&settings.request_file),
+            requests: self.requests(),
             settings,
             snapshots: self.snapshots()?,
             quick: Snapshots::new(self.records_over(self.store_within(self.quick_limits())?)?),

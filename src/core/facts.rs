@@ -323,8 +323,24 @@ pub struct Request {
     pub id: String,
     /// Name of a snapshot, or `latest`.
     pub snapshot: String,
-    /// Where it was found: a file, the kernel command line, a credential.
+    /// Where it was found, in words.
     pub found_in: String,
+    /// What kind of place that is.
+    #[serde(default)]
+    pub source: RequestSource,
+}
+
+/// What carries a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RequestSource {
+    /// A file, which is removed when the request is done.
+    #[default]
+    File,
+    /// The kernel command line, which stays as it is.
+    KernelCommandLine,
+    /// A system credential, which stays as it is.
+    Credential,
 }
 
 /// How etcd is going to be started.
@@ -376,8 +392,14 @@ pub struct Facts {
     pub live: Live,
     /// The store.
     pub store: Observed<StoreFacts>,
-    /// A pending one-shot request.
+    /// The first one-shot request that is armed; unknown when any place that may hold one is.
     pub request: Observed<Option<Request>>,
+    /// Further requests, in the order in which they count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_requested: Vec<Request>,
+    /// What was seen where requests are looked for, and is not acted on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// How etcd will start.
     pub start: Observed<StartFlags>,
     /// Seconds since this run began to wait.
@@ -385,6 +407,13 @@ pub struct Facts {
     /// What this run has tried.
     #[serde(default)]
     pub attempts: Attempts,
+}
+
+impl Facts {
+    /// All requests that are armed, in the order in which they count.
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.request.known().into_iter().flatten().chain(&self.also_requested)
+    }
 }
 
 /// The voters that a majority is counted of: a recorded configuration.

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::host::{BUMP, Host, int, rules, string, tool};
-use crate::support::{ETCD_LATEST, ETCD_VERSIONS, EtcdOptions, EtcdProcess};
+use crate::support::{ETCD_LATEST, ETCD_VERSIONS, EtcdOptions, EtcdProcess, Lifeboat};
 
 fn value(etcd: &EtcdProcess, key: &str) -> String {
     etcd.etcdctl(&["get", key, "--print-value-only"]).trim().to_owned()
@@ -170,4 +170,80 @@ fn leftovers(host: &Host) -> Vec<String> {
         fs::read_dir(host.data_dir()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// `lifeboat ARGS` as its unit is given the credential `lifeboat.restore`.
+fn given(host: &Host, args: &[&str], value: &str) -> Lifeboat {
+    let dir = host.path("credentials");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("lifeboat.restore"), value).unwrap();
+    host.command(args).env("CREDENTIALS_DIRECTORY", dir.display().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_rolls_back_once_however_often_the_host_boots() {
+    let (host, name) = upgraded(ETCD_LATEST, "once-credential").await;
+    let boot = |text: &str| given(&host, &["bootstrap", "--deadline=90s", "-o=json"], text).run().ok().json();
+    let asked = format!("{name}\n");
+    let dry = given(&host, &["bootstrap", "--dry-run"], &asked).run().ok();
+    let (id, found_in) =
+        (format!("credential:{name}"), host.path("credentials/lifeboat.restore").display().to_string());
+    assert!(dry.stdout.contains(&format!("{name} (id {id}, in the credential {found_in})")), "{}", dry.text());
+
+    let report = boot(&asked);
+    assert_eq!(rules(&report), ["F2", "F1", "D7"]);
+    assert_eq!(report["facts"]["request"]["known"]["source"], "credential", "{report}");
+    let mut etcd = host.start_gated();
+    assert_eq!(value(&etcd, "schema"), "old");
+    etcd.etcdctl(&["put", "schema", "old, and more"]);
+    etcd.stop();
+    for reboot in 0..2 {
+        let report = boot(&asked);
+        assert_eq!(rules(&report), ["D7"], "reboot {reboot}");
+        let notes = report["verdict"]["notes"].to_string();
+        assert!(notes.contains(&id) && notes.contains(",id=<a new word>"), "{notes}");
+        etcd = host.start_gated();
+        assert_eq!(value(&etcd, "schema"), "old, and more", "reboot {reboot}");
+        etcd.stop();
+    }
+    assert_eq!(host.quarantined().len(), 1);
+
+    // The same snapshot once more: with a word.
+    assert_eq!(rules(&boot(&format!("{name},id=second"))), ["F2", "F1", "D7"]);
+    etcd = host.start_gated();
+    assert_eq!(value(&etcd, "schema"), "old");
+    etcd.stop();
+    assert_eq!(host.quarantined().len(), 2);
+
+    // Armed in a file beside it: the file is the later word, and the credential does not undo it.
+    let later = string(
+        &{
+            let etcd = host.start_gated();
+            etcd.etcdctl(&["put", "schema", "later"]);
+            let saved = host.save("later");
+            drop(etcd);
+            saved
+        }["name"],
+    );
+    let third = format!("{name},id=third");
+    let armed = given(&host, &["restore-once", &later], &third).run().ok();
+    assert!(armed.stdout.contains("note: the credential") && armed.stdout.contains("id third"), "{}", armed.text());
+    assert_eq!(rules(&boot(&third)), ["F2", "F1", "D7"]);
+    etcd = host.start_gated();
+    assert_eq!(value(&etcd, "schema"), "later");
+    etcd.stop();
+    assert_eq!(rules(&boot(&third)), ["D7"]);
+
+    // A slip keeps etcd down, loudly, until a person gives it up.
+    let slip = format!("{name};id=fourth");
+    given(&host, &["bootstrap", "--deadline=1s"], &slip).run().exits_with(4).says(&[
+        "F0 WAIT",
+        &found_in,
+        "not allowed",
+        "restore-once --cancel",
+    ]);
+    let taken = given(&host, &["restore-once", "--cancel"], &slip).run().ok();
+    assert!(taken.stdout.contains("taken back") && taken.stdout.contains("credential"), "{}", taken.text());
+    assert_eq!(rules(&boot(&slip)), ["D7"]);
+    assert_eq!(value(&host.start_gated(), "schema"), "later");
 }

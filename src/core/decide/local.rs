@@ -1,7 +1,7 @@
 //! Rules about this host: its data dir, its requests, and how etcd will be started.
 
 use super::{Decision, Draft, Look, ManagedBy, Policy, RefuseReason, Rule, Verdict, WaitReason};
-use crate::core::facts::{CauseCode, DataDir, Facts, Observed};
+use crate::core::facts::{CauseCode, DataDir, Facts, Observed, Request, RequestSource};
 use crate::core::model::SnapshotName;
 use crate::core::plan::{PlanCause, majorities_can_be_disjoint};
 use crate::core::select;
@@ -51,7 +51,7 @@ pub(super) fn judge_data_dir(facts: &Facts, policy: &Policy) -> Observed<DataDir
 pub(super) fn not_yet_control_plane(look: &Look<'_>) -> Option<Verdict> {
     let manifest = look.facts.start.known()?.manifest_present?;
     let void = look.data_known()?.is_void();
-    let no_request = matches!(look.facts.request.known(), Some(None));
+    let no_request = look.facts.request.known().is_some() && look.facts.requests().all(|r| look.consumed(&r.id));
     if look.policy.managed_by != ManagedBy::Kubeadm || manifest || !void || !no_request {
         return None;
     }
@@ -99,10 +99,24 @@ pub(super) fn local_unknown(look: &Look<'_>) -> Option<Verdict> {
     )
 }
 
-/// The request that is still to be done.
-fn pending<'a>(look: &'a Look<'_>) -> Option<&'a crate::core::facts::Request> {
-    let request = look.facts.request.known()?.as_ref()?;
-    (!look.consumed(&request.id) && look.facts.attempts.request_failed.is_none()).then_some(request)
+/// The request that is still to be done: the first that no plan has consumed.
+fn pending<'a>(look: &'a Look<'_>) -> Option<&'a Request> {
+    look.facts.request.known()?;
+    if look.facts.attempts.request_failed.is_some() {
+        return None;
+    }
+    look.facts.requests().find(|r| !look.consumed(&r.id))
+}
+
+/// What to say of requests that stay where they are after they were done. A file is removed, and needs no words.
+pub(super) fn done_requests<'a>(look: &'a Look<'_>) -> impl Iterator<Item = String> + 'a {
+    let stays = |r: &&Request| r.source != RequestSource::File && look.consumed(&r.id);
+    look.facts.requests().filter(stays).map(|r| {
+        format!(
+            "{} asks for a restore of {:?} (id {}) that was done or taken back; it is ignored. To ask again, add ,id=<a new word> to it",
+            r.found_in, r.snapshot, r.id
+        )
+    })
 }
 
 /// F0: a request is pending (or may be), and what it needs cannot be read.

@@ -136,9 +136,9 @@ pub fn decide(facts: &Facts, policy: &Policy) -> Verdict {
     if let Some(refused) = local::start_flags_disagree(&look, &verdict) {
         verdict = refused;
     }
-    if let Some(pin) = store::stale_pin(&look) {
-        notes.push(pin);
-    }
+    notes.extend(store::stale_pin(&look));
+    notes.extend(local::done_requests(&look));
+    notes.extend(facts.remarks.iter().cloned());
     notes.append(&mut verdict.notes);
     verdict.notes = notes;
     verdict

@@ -43,6 +43,8 @@ fn blank() -> Facts {
         live: Live::default(),
         store: Observed::Known(StoreFacts::default()),
         request: Observed::Known(None),
+        also_requested: vec![],
+        remarks: vec![],
         start: Observed::unknown(CauseCode::NotLooked, "not looked at"),
         waited_seconds: 0,
         attempts: Attempts::default(),
@@ -152,11 +154,22 @@ fn remembers(f: &mut Facts, generation: u64, started: &[u64]) {
 }
 
 fn request(f: &mut Facts, snapshot: &str) {
-    f.request = Observed::Known(Some(Request {
-        id: "r1".into(),
-        snapshot: snapshot.into(),
-        found_in: "/etc/lifeboat/restore-once".into(),
-    }));
+    f.request = Observed::Known(Some(asked("r1", snapshot, RequestSource::File)));
+}
+
+fn asked(id: &str, snapshot: &str, source: RequestSource) -> Request {
+    Request { id: id.into(), snapshot: snapshot.into(), found_in: format!("{source:?}"), source }
+}
+
+/// On the kernel command line, and never removed from there.
+fn kernel_asks(f: &mut Facts, snapshot: &str) {
+    f.request = Observed::Known(Some(asked("k1", snapshot, RequestSource::KernelCommandLine)));
+}
+
+fn done(f: &mut Facts, id: &str) {
+    if let Observed::Known(memory) = &mut f.memory {
+        memory.consumed.push(id.into());
+    }
 }
 
 fn serves(f: &mut Facts, cluster: u64, members: Vec<LocalVoter>) {
@@ -602,6 +615,40 @@ const STORIES: &[(&str, Change, Rule, &str)] = &[
         },
         Rule::D7,
         "Start",
+    ),
+    (
+        "a request that stays on the kernel command line is done once: the store is not waited for again",
+        |f, _| {
+            f.data_dir = Observed::Known(healthy(7));
+            kernel_asks(f, "latest");
+            done(f, "k1");
+            down(f);
+        },
+        Rule::D7,
+        "Start",
+    ),
+    (
+        "a request that was done does not hide another one",
+        |f, _| {
+            f.data_dir = Observed::Known(healthy(7));
+            kernel_asks(f, "a");
+            done(f, "k1");
+            f.also_requested = vec![asked("c1", "b", RequestSource::Credential)];
+            with_store(f, |s| s.snapshots = vec![snapshot("a", 0, 5), snapshot("b", 0, 6)]);
+        },
+        Rule::F2,
+        "\"c1\"",
+    ),
+    (
+        "several requests: the first that is not done",
+        |f, _| {
+            f.data_dir = Observed::Known(healthy(7));
+            request(f, "a");
+            f.also_requested = vec![asked("k1", "b", RequestSource::KernelCommandLine)];
+            with_store(f, |s| s.snapshots = vec![snapshot("a", 0, 5), snapshot("b", 0, 6)]);
+        },
+        Rule::F2,
+        "\"r1\"",
     ),
     (
         "request whose snapshot could not be fetched: data starts",

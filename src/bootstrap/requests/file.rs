@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::facts::{Cause, CauseCode, Observed, Request};
+use crate::core::facts::{Cause, CauseCode, Observed, Request, RequestSource};
 use crate::core::model::SnapshotName;
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys::{fs, random};
@@ -80,6 +80,7 @@ impl RequestFile {
                 id: c.id,
                 snapshot: c.snapshot,
                 found_in: self.path.display().to_string(),
+                source: RequestSource::File,
             })),
             Ok(_) => unknown(CauseCode::BadRecord, format!("{path} holds a request without an id")),
             Err(e) => unknown(CauseCode::BadRecord, format!("{path} holds no request: {}", e.message())),
