@@ -35,7 +35,9 @@ pub(super) fn keep(ground: &Ground, hosts: &[Host], s3: Option<&S3>) {
         keep_host(host, &dir.join(host.name()));
     }
     if let Some(s3) = s3 {
-        write(&dir.join("s3"), "weed.log", &s3.log());
+        for process in ["backend", "gateway"] {
+            write(&dir.join("s3"), &format!("{process}.log"), &s3.log(process));
+        }
         write(&dir.join("s3"), "objects.txt", &s3.describe());
     }
     // A run with sudo must not leave files that the next `cargo clean` cannot remove.

@@ -1,4 +1,5 @@
-//! The store: SeaweedFS on a host of its own, as a user without rights.
+//! The store: SeaweedFS on a host of its own, as a user without rights. Two processes: one that keeps the data, and the
+//! S3 gateway that hosts see; only the gateway goes down and comes back, since the other one takes its time.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -22,7 +23,20 @@ use super::wait::wait_for;
 const PORT: u16 = 8333;
 const CLOCK_PORT: u16 = 8444;
 
-/// Programs of version 4.48 put sockets into /tmp whatever TMPDIR says: it gets one of its own.
+/// On the loopback of the store's host. Services that nobody needs are off, and so is its telemetry.
+const BACKEND: [&str; 8] = [
+    "server",
+    "-ip=127.0.0.1",
+    "-ip.bind=127.0.0.1",
+    "-dir=data",
+    "-filer",
+    "-volume.max=50",
+    "-master.volumeSizeLimitMB=1024",
+    "-master.telemetry=false",
+];
+const GATEWAY: [&str; 5] = ["s3", "-ip=127.0.0.1", "-filer=127.0.0.1:8888", "-port.iceberg=0", "-port.lance=0"];
+
+/// Version 4.48 puts sockets into /tmp whatever TMPDIR says: each process gets one of its own.
 const LAUNCH: &str = r#"
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 cd "$1"; shift
@@ -53,7 +67,10 @@ pub struct S3 {
 }
 
 struct State {
-    process: Option<Child>,
+    /// Keeps the data.
+    backend: Option<Child>,
+    /// Speaks S3.
+    gateway: Option<Child>,
     /// Those that are valid, the newest last.
     keys: Vec<Keys>,
 }
@@ -64,16 +81,17 @@ impl S3 {
     pub(super) fn start(ground: &Arc<Ground>) -> S3 {
         let start = Instant::now();
         let (disk, dir) = (ground.dir.join("s3"), ground.stage.join("s3"));
-        for place in [&disk.join("data"), &dir] {
+        for place in [&disk, &dir] {
             fs::create_dir_all(place).unwrap_or_else(|e| panic!("cannot create {}: {e}", place.display()));
         }
-        run("chown", &["-R", "nobody:nogroup", text(&disk)]);
         run("mount", &["--bind", text(&disk), text(&dir)]);
         let program = ground.stage.join("weed");
         File::create(&program).expect("a mount point for weed");
         run("mount", &["--bind", text(&tools::weed()), text(&program)]);
-        let state = State { process: None, keys: vec![Keys::new()] };
+        let state = State { backend: None, gateway: None, keys: vec![Keys::new()] };
         let s3 = S3 { ground: Arc::clone(ground), dir, state: Mutex::new(state), clock: OnceLock::new() };
+        let backend = ground.spawner.spawn(s3.weed("backend", &BACKEND));
+        s3.lock().backend = Some(backend);
         s3.start_again();
         s3.create_bucket();
         println!("lab: {}: the store is up after {:.1} s", ground.story, start.elapsed().as_secs_f32());
@@ -97,23 +115,28 @@ impl S3 {
 
     /// SIGKILL: connections are refused from now on, those of the clock proxy too.
     pub fn stop(&self) {
-        let mut process = self.lock().process.take().expect("the store is up");
-        let _ = process.kill();
-        let _ = process.wait();
-        let _ = fs::remove_file(self.dir.join("s3.sock"));
-        let _ = fs::remove_file(self.dir.join("filer.sock"));
+        let mut gateway = self.lock().gateway.take().expect("the store is up");
+        let _ = gateway.kill();
+        let _ = gateway.wait();
     }
 
     /// Starts it again on the same data, and waits until it answers.
     pub fn start_again(&self) {
         let mut state = self.lock();
-        assert!(state.process.is_none(), "the store is up");
+        assert!(state.gateway.is_none(), "the store is up");
         self.write_identities(&state.keys);
-        state.process = Some(self.ground.spawner.spawn(self.command()));
+        let mut args: Vec<String> = GATEWAY.map(String::from).into();
+        args.push(format!("-ip.bind={}", store_address()));
+        args.push(format!("-port={PORT}"));
+        args.push(format!("-config={}", self.dir.join("s3.json").display()));
+        state.gateway = Some(self.ground.spawner.spawn(self.weed("gateway", &args)));
         drop(state);
         wait_for("the store to answer", Duration::from_secs(60), || {
-            let ended = self.lock().process.as_mut().and_then(|p| p.try_wait().expect("wait for weed"));
-            assert!(ended.is_none(), "SeaweedFS ended: {ended:?}\n{}", self.log());
+            let state = &mut *self.lock();
+            for (name, process) in [("backend", &mut state.backend), ("gateway", &mut state.gateway)] {
+                let ended = process.as_mut().and_then(|p| p.try_wait().expect("wait for weed"));
+                assert!(ended.is_none(), "SeaweedFS' {name} ended: {ended:?}\n{}", self.log(name));
+            }
             // It listens before it can store anything, and refuses strangers once it can.
             inside(STORE, || answers_strangers(&store_address())).then_some(())
         });
@@ -145,15 +168,16 @@ impl S3 {
         self.reload();
     }
 
-    /// SeaweedFS reads its identities when it starts.
+    /// SeaweedFS reads its identities when it starts: the store is away for a moment.
     fn reload(&self) {
         self.stop();
         self.start_again();
     }
 
-    /// What the server has printed.
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.dir.join("weed.log")).unwrap_or_default()).into_owned()
+    /// What its processes have printed.
+    pub(super) fn log(&self, process: &str) -> String {
+        let log = self.dir.join(process).join("log");
+        String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
     }
 
     /// Unmounted with the lab's other mounts.
@@ -161,34 +185,29 @@ impl S3 {
         if let Some(clock) = self.clock.get() {
             clock.stop();
         }
-        if self.lock().process.is_some() {
-            self.stop();
+        let mut state = self.lock();
+        for mut process in [state.gateway.take(), state.backend.take()].into_iter().flatten() {
+            let _ = process.kill();
+            let _ = process.wait();
         }
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = self.lock().process.as_ref().expect("the store is up").id();
+        let pid = self.lock().gateway.as_ref().expect("the store is up").id();
         kill(Pid::from_raw(i32::try_from(pid).expect("a process id")), signal).expect("a signal to the store");
     }
 
-    fn command(&self) -> Command {
-        let log =
-            File::options().create(true).append(true).open(self.dir.join("weed.log")).expect("a log of the store");
+    /// A process of SeaweedFS in a directory of its own.
+    fn weed<A: AsRef<str>>(&self, name: &str, args: &[A]) -> Command {
+        let dir = self.dir.join(name);
+        fs::create_dir_all(dir.join("data")).expect("a directory of the store");
+        run("chown", &["-R", "nobody:nogroup", text(&dir)]);
+        let log = File::options().create(true).append(true).open(dir.join("log")).expect("a log of the store");
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "nsenter", &format!("--net=/run/netns/{STORE}"), "--"]);
         command.args(["unshare", "--mount", "--propagation", "private", "--", "sh", "-euc", LAUNCH, "launch"]);
-        command.arg(&self.dir).arg(self.ground.stage.join("weed"));
-        command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
-        command.arg(format!("-s3.ip.bind={}", store_address())).arg(format!("-s3.port={PORT}"));
-        command.arg(format!("-dir={}", self.dir.join("data").display()));
-        command.arg(format!("-s3.config={}", self.dir.join("s3.json").display()));
-        // Services with ports of their own are off, and so is its telemetry.
-        command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
-        command.args(["-volume.max=50", "-master.volumeSizeLimitMB=1024"]);
-        for service in ["filer", "s3"] {
-            command.arg(format!("-{service}.localSocket={}", self.dir.join(service).with_extension("sock").display()));
-        }
-        command.env_clear().env("PATH", path()).env("HOME", &self.dir);
+        command.arg(&dir).arg(self.ground.stage.join("weed")).args(args.iter().map(AsRef::as_ref));
+        command.env_clear().env("PATH", path()).env("HOME", &dir);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
         command
     }
