@@ -70,7 +70,10 @@ pub(super) async fn gather(
         memory,
         live,
         store,
-use super::{MemoryFile, RequestSources, Settings, data_dir, mount, staging, start};
+        request: asked.request,
+        also_requested: asked.also,
+        remarks: asked.remarks,
+        start: start::observe(sources.settings),
         waited_seconds: waited.as_secs(),
         attempts,
     }

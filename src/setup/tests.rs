@@ -46,7 +46,14 @@ impl Disk for Fake {
 
 fn disk() -> Fake {
     Fake {
-        dirs: vec!["/var/lib/etcd", "/var/lib/lifeboat/store", "/etc/lifeboat", "/srv", "/mnt/share/etcd", "/var/tmp/me"],
+        dirs: vec![
+            "/var/lib/etcd",
+            "/var/lib/lifeboat/store",
+            "/etc/lifeboat",
+            "/srv",
+            "/mnt/share/etcd",
+            "/var/tmp/me",
+        ],
         files: vec!["/etc/lifeboat/token"],
         mounts: vec![],
         owners: HashMap::new(),
