@@ -257,6 +257,7 @@ impl Wire {
             policy,
             data_dir: s.etcd.data_dir.clone(),
             wal_dir: s.etcd.wal_dir.clone(),
+            etcd_user: s.etcd.user.clone(),
             state_dir: s.bootstrap.state_dir.clone(),
             request_file: s.bootstrap.request_file.clone(),
             environment_file: Some(s.etcd.environment_file.clone()),

@@ -20,6 +20,7 @@ pub(super) fn files(settings: &Settings, origins: &HashMap<String, String>) -> V
     let mut found = Found { origins, problems: Vec::new() };
     found.add("cluster.token_file", settings.cluster.token().err());
     let etcd = &settings.etcd;
+    found.add("etcd.user", etcd.user.as_ref().and_then(|u| u.ids().err()));
     found.pem("etcd.ca_file", etcd.ca_file.as_deref());
     if let Some(certificate) = &etcd.client_certificate {
         found.pem("etcd.cert_file", Some(&certificate.cert_file));

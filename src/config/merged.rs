@@ -47,6 +47,7 @@ pub(super) struct Etcd {
     pub(super) managed_by: super::settings::ManagedBy,
     pub(super) data_dir: String,
     pub(super) wal_dir: String,
+    pub(super) user: String,
     pub(super) endpoint: String,
     pub(super) ca_file: String,
     pub(super) cert_file: String,

@@ -81,6 +81,7 @@ pub(super) const KEYS: &[Key] = &[
     key("etcd.managed_by", Shape::Choice(&["systemd", "kubeadm", "k3s", "rke2"]), r#""systemd""#),
     key("etcd.data_dir", Shape::Path, r#""/var/lib/etcd""#),
     key("etcd.wal_dir", Shape::Path, r#""""#),
+    key("etcd.user", Shape::Text, r#""""#),
     key("etcd.endpoint", Shape::Url, r#""http://127.0.0.1:2379""#),
     key("etcd.ca_file", Shape::Path, r#""""#),
     key("etcd.cert_file", Shape::Path, r#""""#),

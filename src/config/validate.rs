@@ -202,6 +202,7 @@ impl Checker<'_> {
             managed_by: e.managed_by,
             data_dir,
             wal_dir,
+            user: (!e.user.is_empty()).then(|| EtcdUser::new(&e.user)),
             endpoint,
             ca_file: ca,
             client_certificate,

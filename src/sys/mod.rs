@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod failpoint;
 pub mod fs;
+pub mod label;
 pub mod notify;
 pub mod random;
