@@ -6,6 +6,8 @@
 #![allow(clippy::print_stdout, reason = "outcomes are printed, to be read by people")]
 #![allow(clippy::disallowed_methods, reason = "tests run children, read clocks and clear their own directories")]
 
+#[path = "faults/clock.rs"]
+mod clock;
 #[path = "faults/damaged.rs"]
 mod damaged;
 #[path = "faults/disks.rs"]

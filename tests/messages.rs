@@ -34,6 +34,7 @@ fn of_the_configuration() {
         case("no unit", &[("bootstrap.peer_wait", "90")], check, 78, &["bootstrap.peer_wait", "\"90s\""]),
         case("other node", &[("node.name", "\"cp9\"")], check, 78, &["node.name", "cp9", "cp1", "hint: set node.name"]),
         case("user without password", &[("etcd.username", "\"root\"")], check, 78, &["etcd.password_file", "both or neither"]),
+        case("unknown user", &[("etcd.user", "\"no-such-user\"")], check, 78, &["etcd.user", "no-such-user", "no such user", "hint:", "getent passwd"]),
         case("variable", &[("env.LIFEBOAT_STORE__S3__BUKET", "x")], check, 78, &["LIFEBOAT_STORE__S3__BUKET", "did you mean LIFEBOAT_STORE__S3__BUCKET"]),
         case("variable's value", &[("env.LIFEBOAT_LOG__LEVEL", "loud")], check, 78, &["LIFEBOAT_LOG__LEVEL", "\"loud\"", "\"trace\""]),
         case("token missing", &[("cluster.token_file", "\"{dir}/nothing\"")], &["ls"], 78, &["{dir}/nothing", "cluster.token_file", "create {dir}/nothing"]),

@@ -4,6 +4,7 @@
 //! commit point), environment file, consumed request.
 
 use super::build::{self, Order, blocking};
+use super::owner::Owners;
 use super::run::Bootstrap;
 use super::{data_dir, environment, events, lock, staging};
 use crate::catalog::plans::Plans;
@@ -113,7 +114,8 @@ impl Bootstrap {
             }
             None => None,
         };
-        let ready = build::build(settings, &self.snapshots, &order, &*self.progress).await?;
+        let owners = Owners::new(settings, facts.memory.known())?;
+        let ready = build::build(settings, &self.snapshots, &order, &owners, &*self.progress).await?;
         let staging_dir = staging::path(&settings.data_dir, generation);
         data_dir::try_rename(settings, &staging_dir)?;
 
@@ -230,7 +232,8 @@ impl Bootstrap {
                     superseded: Vec::new(),
                     raw_sha256: plan.snapshot.as_ref().map(|s| s.raw_sha256),
                 };
-                let ready = build::build(settings, &self.snapshots, &order, &*self.progress).await?;
+                let owners = Owners::new(settings, facts.memory.known())?;
+                let ready = build::build(settings, &self.snapshots, &order, &owners, &*self.progress).await?;
                 if ready.cluster_id != plan.cluster_id {
                     return Err(Error::new(
                         Kind::Verification,

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::Settings;
+use super::owner::Owners;
 use super::staging::{self, Seal};
-use super::{Settings, data_dir};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::manifest::Manifest;
 use crate::core::model::{Generation, Nonce, Sha256, SnapshotName};
@@ -65,9 +66,10 @@ pub(super) async fn build(
     settings: &Settings,
     snapshots: &Snapshots,
     order: &Order,
+    owners: &Owners,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Built> {
-    let built = build_and_seal(settings, snapshots, order, progress).await;
+    let built = build_and_seal(settings, snapshots, order, owners, progress).await;
     if built.is_err()
         && let Err(e) = staging::clean(settings)
     {
@@ -80,9 +82,10 @@ async fn build_and_seal(
     settings: &Settings,
     snapshots: &Snapshots,
     order: &Order,
+    owners: &Owners,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Built> {
-    data_dir::create(settings)?;
+    owners.make_dirs(settings)?;
     staging::clean(settings)?;
     let staging = staging::path(&settings.data_dir, order.generation);
     let spec = order.spec(settings);
@@ -103,8 +106,10 @@ async fn build_and_seal(
         }
     };
     failpoint!("bootstrap.built");
-    for tree in [Some(&staging), built.staged_wal.as_ref()].into_iter().flatten() {
-        data_dir::take_over_ownership(settings, tree)?;
+    owners.hand_over_data(settings, &staging)?;
+    fs::sync_tree(&staging)?;
+    if let (Some(tree), Some(wal)) = (&built.staged_wal, &settings.wal_dir) {
+        owners.hand_over_wal(settings, wal, tree)?;
         fs::sync_tree(tree)?;
     }
     inspect(&staging, &built).await?;

@@ -1,11 +1,8 @@
-//! etcd's data dir as the gate sees and changes it: look, create, quarantine, hand over to etcd's user.
+//! etcd's data dir as the gate sees and changes it: look, and move aside.
 //!
 //! Nothing here deletes member data. `member/` is moved aside inside the data dir, which may be a mount point of its own.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use nix::unistd::{Gid, Uid, chown};
 
 use super::Settings;
 use super::build::blocking;
@@ -45,15 +42,6 @@ pub(super) async fn observe(settings: &Settings) -> Observed<DataDir> {
 
 fn local(members: Vec<StoredMember>, is_learner: bool) -> impl Iterator<Item = LocalVoter> {
     members.into_iter().map(move |m| LocalVoter { id: m.id, name: m.name, peer_urls: m.peer_urls, is_learner })
-}
-
-/// Creates the data dir (0700) if it is not there, and the parents of a WAL dir.
-pub(super) fn create(settings: &Settings) -> Result<()> {
-    fs::create_dir_all(&settings.data_dir, 0o700)?;
-    match &settings.wal_dir {
-        Some(wal) => fs::create_dir_all(fs::parent(wal), 0o700),
-        None => Ok(()),
-    }
 }
 
 /// Moves `member/` (and what is in a separate WAL dir) aside, under a name that says when. Returns where `member/` is now.
@@ -129,39 +117,6 @@ fn move_aside(from: &Path, to: &Path) -> Result<Option<PathBuf>> {
     }
     fs::rename_new(from, &to)?;
     Ok(Some(to))
-}
-
-/// Gives everything in `tree` to the owner of the data dir, so that an etcd of its own user can open it.
-///
-/// # Errors
-/// When the owner differs from ours and the files cannot be given away.
-pub(super) fn take_over_ownership(settings: &Settings, tree: &Path) -> Result<()> {
-    let dir = &settings.data_dir;
-    let owner = std::fs::metadata(dir).or_fail(Kind::Io, || format!("cannot stat {}", dir.display()))?;
-    let mut pending = vec![tree.to_path_buf()];
-    while let Some(path) = pending.pop() {
-        let meta = path.symlink_metadata().or_fail(Kind::Io, || format!("cannot stat {}", path.display()))?;
-        if meta.is_dir() {
-            for entry in std::fs::read_dir(&path).or_fail(Kind::Io, || format!("cannot read {}", path.display()))? {
-                pending.push(entry.or_fail(Kind::Io, || format!("cannot read {}", path.display()))?.path());
-            }
-        }
-        if (meta.uid(), meta.gid()) != (owner.uid(), owner.gid()) {
-            chown(&path, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())))
-                .map_err(std::io::Error::from)
-                .or_fail(Kind::Io, || {
-                    format!(
-                        "cannot give {} to uid {} and gid {}, who own {}",
-                        path.display(),
-                        owner.uid(),
-                        owner.gid(),
-                        dir.display()
-                    )
-                })
-                .map_err(|e| e.hint("run it as root, as the unit does"))?;
-        }
-    }
-    Ok(())
 }
 
 /// Tries whether a directory can be renamed inside the data dir (and beside the WAL dir), before anything depends on it.

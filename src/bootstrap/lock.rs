@@ -21,7 +21,7 @@ pub(super) struct Lock(#[allow(dead_code, reason = "dropping it releases the loc
 /// # Errors
 /// When the lock file cannot be made or locked.
 pub(super) fn try_take(state_dir: &Path) -> Result<Option<Lock>> {
-    fs::create_dir_all(state_dir, 0o700)?;
+    fs::create_dir_all(state_dir, 0o755)?;
     let path = state_dir.join(FILE);
     let file = OpenOptions::new()
         .create(true)

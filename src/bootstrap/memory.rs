@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::core::facts::{Cause, CauseCode, Memory, Observed};
+use crate::core::facts::{Cause, CauseCode, DirOwner, Memory, Observed};
 use crate::core::model::{ClusterName, Generation};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys::fs;
@@ -60,7 +60,8 @@ impl MemoryFile {
         }
         let text =
             serde_json::to_vec_pretty(&new).or_fail(Kind::Internal, || "cannot write down this host's memory")?;
-        fs::create_dir_all(fs::parent(&self.path), 0o700)?;
+        // The directory holds what etcd's unit reads, too; its files decide by themselves.
+        fs::create_dir_all(fs::parent(&self.path), 0o755)?;
         fs::write_atomic(&self.path, &text, 0o600)
     }
 
@@ -95,6 +96,17 @@ impl MemoryFile {
     /// As [`MemoryFile::change`].
     pub fn mounted(&self, at: Option<PathBuf>) -> Result<()> {
         self.change(|m| m.data_dir_mount = at.map(|p| p.display().to_string()))
+    }
+
+    /// Notes whose etcd's directories are.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::change`].
+    pub fn owned(&self, data_dir: Option<DirOwner>, wal_dir: Option<DirOwner>) -> Result<()> {
+        self.change(|m| {
+            m.data_dir_owner = data_dir;
+            m.wal_dir_owner = wal_dir;
+        })
     }
 
     /// Notes a consumed request or pin.

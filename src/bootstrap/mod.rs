@@ -14,6 +14,7 @@ mod history;
 mod lock;
 mod memory;
 mod mount;
+mod owner;
 pub mod quarantine;
 mod requests;
 mod run;
@@ -32,6 +33,7 @@ pub use voice::{Voice, status_line};
 
 use std::path::PathBuf;
 
+use crate::config::EtcdUser;
 use crate::core::decide::Policy;
 use crate::core::model::ClusterName;
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// etcd's WAL dir, when it is not inside the data dir.
     pub wal_dir: Option<PathBuf>,
+    /// Whom etcd runs as; none: whom its data dir belonged to before.
+    pub etcd_user: Option<EtcdUser>,
     /// Root-owned memory and history of this host.
     pub state_dir: PathBuf,
     /// The one-shot request.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, Sources, gather};
 use super::voice::Voice;
-use super::{MemoryFile, RequestSources, Settings, environment, events, history, lock, mount, staging};
+use super::{MemoryFile, RequestSources, Settings, environment, events, history, lock, mount, owner, staging};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Rule, Verdict, decide};
 use crate::core::facts::{Attempts, DataDir, Facts};
@@ -294,6 +294,8 @@ impl Bootstrap {
         self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
         let Some(DataDir::Healthy(member)) = facts.data_dir.known() else { return Ok(()) };
         self.memory.mounted(mount::point_of(&settings.data_dir)?)?;
+        self.memory
+            .owned(owner::of(&settings.data_dir)?, settings.wal_dir.as_deref().map(owner::of).transpose()?.flatten())?;
         // A request whose plan this data was made for is done, also when the power went between the rename and the note of it. Left armed, it
         // would keep the host down at the next boot with the store away.
         let life = facts.store.known().and_then(|s| s.life_of(member.cluster_id));

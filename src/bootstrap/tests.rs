@@ -22,6 +22,7 @@ use crate::error::Kind;
 use crate::ports::StoreErrorKind;
 use crate::sys::clock::SystemClock;
 
+mod owners;
 mod requests;
 
 struct Host {
@@ -57,6 +58,7 @@ impl Host {
             policy,
             data_dir,
             wal_dir,
+            etcd_user: None,
             state_dir: dir.join("state"),
             request_file: dir.join("restore-once"),
             environment_file: Some(dir.join("run/etcd.env")),
@@ -214,7 +216,8 @@ async fn a_new_wal_that_is_in_place_is_not_quarantined_by_the_second_try() {
         superseded: vec![],
         raw_sha256: None,
     };
-    let built = build::build(settings, &host.gate.snapshots, &order, &|_, _| ()).await.unwrap();
+    let built =
+        build::build(settings, &host.gate.snapshots, &order, &owner::Owners::default(), &|_, _| ()).await.unwrap();
     let staged = built.staged_wal.clone().unwrap();
     let segment = std::fs::read_dir(&staged).unwrap().next().unwrap().unwrap().file_name();
     crate::sys::fs::rename_new(&staged.join(&segment), &wal_dir.join(&segment)).unwrap();

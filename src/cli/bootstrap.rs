@@ -47,6 +47,7 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
     }
     let mut wire = if args.dry_run { Wire::by_hand(config)? } else { Wire::new(config)? };
     wire.limits.tell = Some(render::note);
+    wire.limits.warn = Some(render::warn);
     if let Some(deadline) = args.deadline {
         // The cause must be known, and said, before the time is over.
         wire.limits.retry_for = wire.limits.retry_for.min(deadline / 2);

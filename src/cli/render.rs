@@ -49,6 +49,11 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// One line on standard error that somebody should look at.
+pub(super) fn warn(text: &str) {
+    note(&format!("warning: {text}"));
+}
+
 /// An error for programs, one line of JSON.
 #[derive(Serialize)]
 struct Failed<'a> {

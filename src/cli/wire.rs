@@ -50,6 +50,7 @@ impl Wire {
             limits: Limits {
                 retry_for: std::time::Duration::from_secs(30),
                 tell: Some(|text| tracing::warn!("{text}")),
+                warn: Some(|text| tracing::warn!("{text}")),
                 ..Limits::default()
             },
         })
@@ -60,7 +61,7 @@ impl Wire {
     /// # Errors
     /// Kind `Config`.
     pub fn by_hand(path: Option<&Path>) -> Result<Self> {
-        Ok(Wire { limits: Limits::by_hand(super::render::note), ..Wire::new(path)? })
+        Ok(Wire { limits: Limits::by_hand(super::render::note, super::render::warn), ..Wire::new(path)? })
     }
 
     /// What is in force.
@@ -88,6 +89,7 @@ impl Wire {
             retry_for: self.limits.retry_for.min(quick),
             backoff_cap: Duration::from_secs(1),
             tell: self.limits.tell,
+            warn: self.limits.warn,
             ..Limits::default()
         }
     }
@@ -257,6 +259,7 @@ impl Wire {
             policy,
             data_dir: s.etcd.data_dir.clone(),
             wal_dir: s.etcd.wal_dir.clone(),
+            etcd_user: s.etcd.user.clone(),
             state_dir: s.bootstrap.state_dir.clone(),
             request_file: s.bootstrap.request_file.clone(),
             environment_file: Some(s.etcd.environment_file.clone()),

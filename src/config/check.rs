@@ -18,6 +18,7 @@ pub(super) fn files(settings: &Settings, origins: &HashMap<String, String>) -> V
     let mut found = Found { origins, problems: Vec::new() };
     found.add("cluster.token_file", settings.cluster.token().err());
     let etcd = &settings.etcd;
+    found.add("etcd.user", etcd.user.as_ref().and_then(|u| u.ids().err()));
     found.pem(etcd.ca_file.as_ref());
     if let Some(certificate) = &etcd.client_certificate {
         found.pem(Some(&certificate.cert_file));

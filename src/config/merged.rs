@@ -48,6 +48,7 @@ pub(super) struct Etcd {
     pub(super) unit: String,
     pub(super) data_dir: String,
     pub(super) wal_dir: String,
+    pub(super) user: String,
     pub(super) endpoint: String,
     pub(super) ca_file: String,
     pub(super) cert_file: String,

@@ -84,6 +84,7 @@ pub(super) const KEYS: &[Key] = &[
     key("etcd.unit", Shape::Service, r#""""#),
     key("etcd.data_dir", Shape::Path, r#""/var/lib/etcd""#),
     key("etcd.wal_dir", Shape::Path, r#""""#),
+    key("etcd.user", Shape::Text, r#""""#),
     key("etcd.endpoint", Shape::Url, r#""http://127.0.0.1:2379""#),
     key("etcd.ca_file", Shape::Path, r#""""#),
     key("etcd.cert_file", Shape::Path, r#""""#),

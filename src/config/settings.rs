@@ -130,6 +130,8 @@ pub struct Etcd {
     pub data_dir: PathBuf,
     /// A WAL dir outside of the data dir.
     pub wal_dir: Option<PathBuf>,
+    /// Whom it runs as, for a data dir that has to be made; none: whom that belonged to before.
+    pub user: Option<EtcdUser>,
     /// Its client URL.
     pub endpoint: Url,
     /// CA of its certificate.
@@ -142,6 +144,40 @@ pub struct Etcd {
     pub environment_file: PathBuf,
     /// kubeadm: the static pod manifest of etcd. Without it this host is no control plane yet.
     pub manifest: PathBuf,
+}
+
+/// The user that etcd runs as: a name, or a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EtcdUser(String);
+
+impl EtcdUser {
+    /// A name, or a number. It is not looked up yet.
+    pub fn new(text: &str) -> Self {
+        EtcdUser(text.to_owned())
+    }
+
+    /// Its uid and the gid of its primary group, looked up now. A number that is no user of this host has the group of the same number.
+    ///
+    /// # Errors
+    /// When there is no such user, or users cannot be looked up.
+    pub fn ids(&self) -> Result<(u32, u32)> {
+        use nix::unistd::{Uid, User};
+        let text = &self.0;
+        let number: Option<u32> = text.parse().ok();
+        let found = match number {
+            Some(uid) => User::from_uid(Uid::from_raw(uid)),
+            None => User::from_name(text),
+        };
+        match (found, number) {
+            (Ok(Some(user)), _) => Ok((user.uid.as_raw(), user.gid.as_raw())),
+            (Ok(None), Some(uid)) => Ok((uid, uid)),
+            (Ok(None), None) => Err(Error::new(Kind::Config, format!("etcd.user is {text:?}, and this host has no such user"))
+                .hint("correct etcd.user ('systemctl show -p User etcd' tells whom etcd runs as), or leave it empty: getent passwd lists the users")),
+            (Err(e), _) => Err(Error::new(Kind::Io, format!("etcd.user is {text:?}, and the users of this host cannot be looked up"))
+                .caused_by(std::io::Error::from(e))
+                .hint("getent passwd tries the same; a number (uid) in etcd.user needs no user database")),
+        }
+    }
 }
 
 /// A client certificate.

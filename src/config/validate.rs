@@ -207,6 +207,7 @@ impl Checker<'_> {
             unit,
             data_dir,
             wal_dir,
+            user: (!e.user.is_empty()).then(|| EtcdUser::new(&e.user)),
             endpoint,
             ca_file: ca,
             client_certificate,

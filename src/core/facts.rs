@@ -160,6 +160,26 @@ pub struct Memory {
     /// Mount point of the file system that the data dir was on when etcd was last allowed to start; none for the root's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_dir_mount: Option<String>,
+    /// Whose the data dir was when etcd was last allowed to start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir_owner: Option<DirOwner>,
+    /// Whose a separate WAL dir was then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_dir_owner: Option<DirOwner>,
+}
+
+/// Owner and permissions of a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirOwner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// SELinux label, where there are such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 impl Memory {

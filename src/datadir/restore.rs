@@ -429,7 +429,7 @@ fn complete(file: &File, db: &Path, plan: &Plan, dirs: &Dirs, staging_dir: &Path
 
     let snap_file = dirs.snap.join(snap::file_name(plan.members.len()));
     let snap_bytes = snap::encode(&plan.members);
-    let out = sys::fs::create_new(&snap_file, 0o644)?;
+    let out = sys::fs::create_new(&snap_file, 0o600)?;
     out.write_all_at(&snap_bytes, 0).or_fail(Kind::Io, || format!("cannot write {}", snap_file.display()))?;
     wal::write_restored(&dirs.wal, &plan.members, plan.me, plan.cluster)?;
     if let Some(staged) = &dirs.staged_wal {

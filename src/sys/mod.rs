@@ -4,5 +4,6 @@ pub mod clock;
 pub mod exec;
 pub mod failpoint;
 pub mod fs;
+pub mod label;
 pub mod notify;
 pub mod random;

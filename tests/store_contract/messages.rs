@@ -69,9 +69,17 @@ async fn of_the_store() {
         "clock",
         e,
         Rejected,
-        &["RequestTimeTooSkewed", "tried 2 times"],
-        &["this host's clock says 20", "the store's 20", "chronyc"],
+        &["RequestTimeTooSkewed", "this host's clock and the store's differ by 1", "tried 2 times"],
+        &["this host's clock (20", "the store's (20", "differ by 1", "timedatectl", "chronyc"],
     );
+    place.server.faults().clear();
+    // A store without that code: the date in the signature is what it cannot accept.
+    place.server.set_clock_skew(3600 * 24 * 400);
+    place.server.faults().always(Op::Get, "", Fault::Status(403, "AccessDenied"));
+    let e = failure(&place, with(&|_| ())).await;
+    let hint = ["differ by 345", "(400 days)", "timedatectl", "; if they agree: grant the key"];
+    check("clock, and no word of it", e, Denied, &["AccessDenied", "clock and the store's differ by 345"], &hint);
+    place.server.set_clock_skew(0);
     place.server.faults().clear();
     place.server.faults().always(Op::Get, "", Fault::Status(503, "SlowDown"));
     let e = failure(&place, with(&|_| ())).await;
@@ -218,4 +226,39 @@ async fn of_a_wrong_ca_file() {
         assert!(e.one_line().contains("ca_file") && e.one_line().contains(name), "{e:?}");
         assert!(e.hint_text().is_some(), "{e:?}");
     }
+}
+
+/// A store that shows a wrong date and works is worked with, and said once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_clock_that_is_only_shown() {
+    static SAID: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+    let place = InProcess::start(support::S3Options::default()).await;
+    let mut options = quick(place.s3.options("f"));
+    options.limits.warn = Some(|text| SAID.lock().expect("a list").push(text.to_owned()));
+    let (one, other) = (place.s3.connect(options.clone()), place.s3.connect(options));
+    let mut expected = 0;
+    for skew in [0, 200, -200, 3612, -3612, 0, 3600 * 24 * 3650, -3600 * 24 * 3650] {
+        place.server.set_clock_skew(skew);
+        for store in [&one, &other] {
+            let key = format!("k{skew}");
+            let there = store.put(&key, "v".into(), etcd_lifeboat::ports::PutMode::Overwrite).await.expect("a write");
+            assert_eq!(there.size, 1, "{skew}");
+            assert_eq!(store.get(&key, 10).await.expect("a read").body, "v", "{skew}");
+            assert!(
+                store.list_page("k", None).await.expect("a listing").objects.iter().any(|o| o.key == key),
+                "{skew}"
+            );
+        }
+        // From one wrong date to another is no news.
+        expected = match skew {
+            3612 => 1,
+            skew if skew == 3600 * 24 * 3650 => 2,
+            _ => expected,
+        };
+        let said = SAID.lock().expect("a list").clone();
+        assert_eq!(said.len(), expected, "{skew}: {said:?}");
+    }
+    let said = SAID.lock().expect("a list").clone();
+    assert!(said[0].contains("differ by 361") && said[0].contains(&place.s3.endpoint), "{said:?}");
+    assert!(said[1].contains("days)") && said[1].contains("timedatectl"), "{said:?}");
 }

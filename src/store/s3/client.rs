@@ -24,7 +24,7 @@ use super::credentials::Credentials;
 use super::failure::{Failure, Refusal, refused};
 use super::options::{Limits, S3Options};
 use super::retry::Tries;
-use super::{sign, transport};
+use super::{sign, skew, time, transport};
 
 /// How much of a request's body is handed to the connection at once: the grain in which progress is seen.
 const PIECE: usize = 16 << 10;
@@ -161,6 +161,7 @@ impl Client {
         let prepared = self.prepare(request, &what).await?;
         let sent = Arc::new(AtomicU64::new(0));
         let response = self.told(request, self.watched(request, prepared(&sent), &sent, &what)).await?;
+        self.compare_clocks(response.headers());
         if response.status().is_success() {
             return Ok(response);
         }
@@ -222,6 +223,15 @@ impl Client {
                 if request.body.is_empty() { builder } else { builder.body(pieces(request.body.clone(), sent.clone())) }
             },
         )
+    }
+
+    /// A store that only shows a wrong date goes on being used.
+    fn compare_clocks(&self, headers: &HeaderMap) {
+        let Some(warn) = self.limits.warn else { return };
+        let there = time::of_answer(headers);
+        if let Some(text) = there.and_then(|there| skew::warning(self.address.endpoint(), self.clock.now(), there)) {
+            warn(&text);
+        }
     }
 
     /// Says so when a request without content is not answered soon; what sends content shows its own progress.

@@ -12,7 +12,7 @@ use crate::core::model::Timestamp;
 use crate::ports::{StoreError, StoreErrorKind as Kind};
 
 use super::client::Client;
-use super::{time, xml};
+use super::{skew, time, xml};
 
 /// Whether the same request may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,9 @@ pub(super) fn refused(client: &Client, refusal: &Refusal<'_>) -> Failure {
     let document = document.unwrap_or_default();
     let code = printable(&document.code, 60);
     let message = printable(&document.message, 300);
-    let meaning = judge(client, refusal, known, &code, &document);
+    // A refusal of Amazon's says it twice.
+    let there = time::of_answer(refusal.headers).or_else(|| document.server_time.as_deref()?.parse().ok());
+    let mut meaning = judge(client, refusal, known, &code, &document, there);
     let mut text = format!("{}: the store answered {}", refusal.what, refusal.status);
     if known {
         text.push_str(&format!(" {code}"));
@@ -79,6 +81,18 @@ pub(super) fn refused(client: &Client, refusal: &Refusal<'_>) -> Failure {
     } else if !refusal.head && !refusal.body.is_empty() {
         let page = printable(&String::from_utf8_lossy(refusal.body), 120);
         text.push_str(&format!(" with something that is no S3 answer ({page:?})"));
+    }
+    let here = client.clock.now();
+    if let Some((seconds, there)) = there.and_then(|there| Some((skew::notable(here, there)?, there)))
+        && matches!(refusal.status, 400..=403)
+        && !matches!(meaning.kind, Kind::NotFound)
+    {
+        // Any of them may be about the date in the signature.
+        text.push_str(&format!("; this host's clock and the store's differ by {seconds} s"));
+        if code != "RequestTimeTooSkewed" {
+            let other = meaning.hint.take().map(|hint| format!("; if they agree: {hint}")).unwrap_or_default();
+            meaning.hint = Some(format!("{}: {}{other}", skew::words(here, there), skew::REMEDY));
+        }
     }
     let mut error = StoreError::new(meaning.kind, text);
     error.hint = meaning.hint;
@@ -92,7 +106,14 @@ pub(super) fn refused(client: &Client, refusal: &Refusal<'_>) -> Failure {
     }
 }
 
-fn judge(client: &Client, refusal: &Refusal<'_>, known: bool, code: &str, document: &xml::ErrorDocument) -> Meaning {
+fn judge(
+    client: &Client,
+    refusal: &Refusal<'_>,
+    known: bool,
+    code: &str,
+    document: &xml::ErrorDocument,
+    there: Option<Timestamp>,
+) -> Meaning {
     let address = &client.address;
     let (bucket, endpoint) = (&address.bucket, address.endpoint());
     let no = |kind, hint: String| Meaning { kind, again: Again::No, maybe_done: false, hint: Some(hint) };
@@ -122,17 +143,11 @@ fn judge(client: &Client, refusal: &Refusal<'_>, known: bool, code: &str, docume
             hint: Some("the temporary credentials have expired: renew them, or let this host use its instance role".to_owned()),
         },
         ("RequestTimeTooSkewed", _) => {
-            let here = client.clock.now();
-            let store = time::of_answer(refusal.headers).map_or("unknown".to_owned(), |t| t.to_string());
-            Meaning {
-                kind: Kind::Rejected,
-                again: Again::SignAnew,
-                maybe_done: false,
-                hint: Some(format!(
-                    "this host's clock says {}, the store's {store}: correct this host's clock (chronyc makestep, timedatectl)",
-                    seconds(here)
-                )),
-            }
+            let hint = match there {
+                Some(there) => format!("{}: {}", skew::words(client.clock.now(), there), skew::REMEDY),
+                None => format!("this host's clock says {}, and the store finds that wrong: {}", seconds(client.clock.now()), skew::REMEDY),
+            };
+            Meaning { kind: Kind::Rejected, again: Again::SignAnew, maybe_done: false, hint: Some(hint) }
         }
         ("PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException", _)
         | (_, 301 | 302 | 303 | 307 | 308) => {

@@ -15,6 +15,7 @@ mod options;
 mod read;
 mod retry;
 mod sign;
+mod skew;
 mod source;
 mod stream;
 mod time;

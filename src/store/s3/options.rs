@@ -83,11 +83,13 @@ pub struct Limits {
     pub reply: Duration,
     /// Told in words, every few seconds, that a request waits or is sent again, and why.
     pub tell: Option<fn(&str)>,
+    /// Told in words, once a run, what is odd about a store that answers.
+    pub warn: Option<fn(&str)>,
 }
 
 impl Limits {
     /// For a person who waits at a terminal: what cannot work fails within about 15 s, and nothing is silent.
-    pub fn by_hand(tell: fn(&str)) -> Self {
+    pub fn by_hand(tell: fn(&str), warn: fn(&str)) -> Self {
         Limits {
             connect: Duration::from_secs(5),
             reply: Duration::from_secs(20),
@@ -95,6 +97,7 @@ impl Limits {
             retry_for: Duration::from_secs(12),
             backoff_cap: Duration::from_secs(4),
             tell: Some(tell),
+            warn: Some(warn),
             ..Limits::default()
         }
     }
@@ -118,6 +121,7 @@ impl Default for Limits {
             resumes: 8,
             reply: Duration::from_secs(60),
             tell: None,
+            warn: None,
         }
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct ErrorDocument {
     pub(super) region: Option<String>,
     #[serde(rename = "Endpoint", default)]
     pub(super) endpoint: Option<String>,
+    #[serde(rename = "ServerTime", default)]
+    pub(super) server_time: Option<String>,
 }
 
 pub(super) fn error(body: &[u8]) -> Option<ErrorDocument> {
