@@ -6,6 +6,12 @@ FEATURES := --features failpoints
 
 # Without its own xz and debug symbol features: the machine's xz does it.
 CARGO_DEB := 3.8.0
+TARGET := x86_64-unknown-linux-gnu
+# The .deb says the same (Cargo.toml).
+GLIBC := 2.28
+VERSION = $(shell sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+# Times in the packages are those of the commit.
+EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 
 # The package under test: as given, or what 'make deb' has left.
 LAB_DEB = $(abspath $(or $(LIFEBOAT_DEB),$(lastword $(sort $(wildcard $(or $(CARGO_TARGET_DIR),target)/debian/etcd-lifeboat_*_amd64.deb)))))
@@ -13,10 +19,10 @@ LAB_DEB = $(abspath $(or $(LIFEBOAT_DEB),$(lastword $(sort $(wildcard $(or $(CAR
 export LIFEBOAT_TOOLS := $(TOOLS)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools cargo check test lab demo bench deb cargo-deb
+.PHONY: help tools cargo check test lab demo bench deb rpm packages-check package-tree cargo-deb
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: cargo tools ## the whole story in two minutes: snapshots, a lost host, the restore, every key compared
 	cargo build $(FEATURES)
@@ -40,11 +46,25 @@ bench: cargo tools ## peak memory and time of save and restore beside etcdctl an
 	cargo build --release
 	tests/bench.sh
 
-deb: cargo tools cargo-deb ## the Debian package, in target/debian
-	cargo build --release --locked
-	packaging/stage.sh $(or $(CARGO_TARGET_DIR),target)/release/lifeboat target/package/tree
-	$(TOOLS)/cargo/bin/cargo-deb --no-build --no-strip --quiet --output target/debian/
-	@du --apparent-size -k target/debian/*.deb
+deb: package-tree cargo-deb ## the Debian package, in target/debian
+	rm -f target/debian/*.deb
+	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOLS)/cargo/bin/cargo-deb --no-build --no-strip --quiet --output target/debian/
+	@cd target && du --apparent-size -h debian/*.deb
+
+rpm: package-tree ## the RPM package, in target/rpm (root: it is built in a root file system of its own)
+	rm -f target/rpm/*.rpm
+	SOURCE_DATE_EPOCH=$(EPOCH) packaging/tools-root.sh run target /project/packaging/rpm/build.sh $(VERSION) /out/package/tree /out/rpm
+	@cd target && du --apparent-size -h rpm/*.rpm
+
+packages-check: deb rpm ## lintian, rpmlint, units, and both packages installed, upgraded, removed (root)
+	packaging/check.sh target
+
+# The release binary, without failpoints, against the C library of RHEL 8 and Debian 11 (packaging/README.md), and all files at their places.
+package-tree: cargo tools
+	zig=$$(packaging/fetch-zig.sh) && \
+	  RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo --remap-path-prefix=$$PWD=." CARGO_ZIGBUILD_ZIG_PATH=$$zig/ziglang/zig \
+	  $$zig/bin/cargo-zigbuild zigbuild --release --locked --target $(TARGET).$(GLIBC)
+	SOURCE_DATE_EPOCH=$(EPOCH) packaging/stage.sh $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/lifeboat target/package/tree
 
 cargo-deb:
 	@$(TOOLS)/cargo/bin/cargo-deb --version 2>/dev/null | grep -qx '$(CARGO_DEB)' || \

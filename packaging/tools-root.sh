@@ -66,7 +66,7 @@ enter() { # out command...
     mount --rbind /dev dev
     mount -t tmpfs tmpfs run
     mount -t tmpfs tmpfs tmp
-    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 chroot . /bin/sh -c 'cd / && exec "$@"' sh "$@"
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 ${SOURCE_DATE_EPOCH:+SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH"} chroot . /bin/sh -c 'cd / && exec "$@"' sh "$@"
 }
 
 [ "$(id -u)" -eq 0 ] || die "this is done as root" "sudo make packages-check"

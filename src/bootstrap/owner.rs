@@ -62,6 +62,9 @@ impl Owners {
 
     fn make(&self, dir: &Path, before: Option<&DirOwner>, used: bool) -> Result<()> {
         let is_new = !dir.exists();
+        // A package that makes /var/lib/etcd for etcd's user leaves what is below it to etcd.
+        let above =
+            if is_new { dir.ancestors().skip(1).find_map(|a| stat(a).ok()).map(|m| (m.uid(), m.gid())) } else { None };
         if is_new {
             // Others may pass, as through every directory above a data dir.
             fs::create_dir_all(fs::parent(dir), 0o755)?;
@@ -69,7 +72,7 @@ impl Owners {
         }
         let now = stat(dir)?;
         let of_before = before.filter(|_| is_new || now.uid() == 0).map(|b| (b.uid, b.gid));
-        if let Some(owner) = self.configured.or(of_before).filter(|_| !used) {
+        if let Some(owner) = self.configured.or(of_before).or(above).filter(|_| !used) {
             give(dir, &now, owner)?;
         }
         if let Some(label) = before.filter(|_| is_new).and_then(|b| b.label.as_ref()) {

@@ -42,6 +42,8 @@ install_prerequisites() {
     command -v cc >/dev/null && command -v make >/dev/null || missing+=(build-essential)
     have_protos || missing+=(protobuf-compiler libprotobuf-dev)
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+    command -v systemd-analyze >/dev/null || missing+=(systemd)
+    command -v xz >/dev/null || missing+=(xz-utils)
     command -v python3 >/dev/null || missing+=(python3)
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     if [ ${#missing[@]} -eq 0 ]; then

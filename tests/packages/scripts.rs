@@ -1,0 +1,71 @@
+//! The scripts of both packages do the same, and leave the gate and etcd alone.
+
+use super::{files, read};
+
+const FIRST_LINE: &str = "# Written by 'lifeboat setup'; 'lifeboat setup --remove' removes it.";
+
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let start = text.find(from).unwrap_or_else(|| panic!("{from:?} is missing"));
+    let rest = &text[start..];
+    &rest[..rest.find(to).unwrap_or_else(|| panic!("{to:?} is missing")) + to.len()]
+}
+
+#[test]
+fn both_packages_remove_the_drop_ins_alike_and_first() {
+    let (prerm, spec) = (read("packaging/deb/prerm"), read("packaging/rpm/lifeboat.spec"));
+    let preun = between(&spec, "%preun\n", "\n%postun");
+    let function = |text: &str| between(text, "remove_drop_ins() {", "\n}\n").to_owned();
+    assert_eq!(function(&prerm), function(preun));
+    for script in [prerm.as_str(), preun] {
+        assert!(script.contains(&format!("first_line=\"{FIRST_LINE}\"")), "{script}");
+        let call = script.rfind("    remove_drop_ins\n").unwrap();
+        let stop = script.find("systemctl stop").unwrap();
+        assert!(call < stop, "the drop-ins go first: {script}");
+        assert!(!script.contains("lifeboat setup --remove\n"), "it must work when the program does not");
+    }
+}
+
+#[test]
+fn the_user_is_made_alike() {
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let file = read("packaging/sysusers.d/lifeboat.conf");
+    let spec = read("packaging/rpm/lifeboat.spec");
+    let line = |text: &str| text.lines().find(|l| l.starts_with("u ")).map(words).unwrap();
+    assert_eq!(line(&file), line(&spec));
+}
+
+/// Nothing is enabled or started; the agent alone is restarted or stopped.
+#[test]
+fn scripts_touch_the_agent_only() {
+    let mut scripts: Vec<(String, String)> = files("packaging/deb")
+        .iter()
+        .map(|p| p.file_name().unwrap().to_string_lossy().into_owned())
+        .map(|n| (n.clone(), read(&format!("packaging/deb/{n}"))))
+        .collect();
+    scripts.retain(|(_, text)| text.starts_with("#!/bin/sh"));
+    assert_eq!(scripts.len(), 3, "postinst, postrm, prerm");
+    scripts.push(("lifeboat.spec".into(), read("packaging/rpm/lifeboat.spec")));
+    let allowed = [
+        "systemctl daemon-reload",
+        "systemctl try-restart lifeboat.service",
+        "systemctl stop lifeboat.service lifeboat-credentials.path",
+        "systemctl --quiet disable lifeboat.service",
+        "systemctl --no-reload preset lifeboat.service",
+    ];
+    for (name, text) in scripts {
+        let mut calls = 0;
+        for line in text.lines().map(str::trim).filter(|l| !l.starts_with('#') && !l.starts_with("echo ")) {
+            let Some(at) = line.find("systemctl ") else { continue };
+            calls += 1;
+            assert!(allowed.iter().any(|a| line[at..].starts_with(a)), "{name}: {line}");
+        }
+        assert!(calls > 0, "{name}: no call was found");
+    }
+}
+
+#[test]
+fn nothing_is_enabled_by_default() {
+    let preset = read("packaging/preset/90-lifeboat.preset");
+    let rules: Vec<&str> = preset.lines().filter(|l| !l.starts_with('#')).collect();
+    assert_eq!(rules, ["disable lifeboat.service"]);
+}
