@@ -262,8 +262,8 @@ fn refusals_write_nothing_and_say_what_to_type() {
     image.configure("[node]", "[nodd]");
     image.setup(&[]).exits_with(78).says(&["unknown key", "did you mean \"node\""]);
     let image = Image::new();
-    image.configure("/var/lib/etcd/default", "/var/lib/et\\\"cd");
-    image.setup(&[]).exits_with(78).says(&["etcd.data_dir", "'\"'"]);
+    image.configure("[node]", "token_file = \"/etc/to\\\"ken\"\n[node]");
+    image.setup(&[]).exits_with(78).says(&["cluster.token_file", "'\"'", "hint:"]);
     assert_eq!(image.tree(), [""; 0]);
     Lifeboat::new(["setup", "--root", "/does/not/exist"])
         .run()

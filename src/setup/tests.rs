@@ -20,7 +20,10 @@ struct Fake {
 
 impl Disk for Fake {
     fn real(&self, path: &Path) -> PathBuf {
-        path.components().collect()
+        match path.strip_prefix("/var/lib/link") {
+            Ok(below) => Path::new("/srv/real").join(below).components().collect(),
+            Err(_) => path.components().collect(),
+        }
     }
 
     fn is_dir(&self, path: &Path) -> bool {
@@ -271,6 +274,8 @@ fn the_gate_may_write_what_the_configuration_names() {
         ("etcd.data_dir = \"/srv/disk\"", "srv-disk.mount", "-/srv/disk"),
         ("etcd.data_dir = \"/srv/disk/etcd\"", "srv-disk.mount", "-/srv/disk"),
         ("etcd.data_dir = \"/etcd\"", "", "-/etcd"),
+        ("etcd.data_dir = \"/var/lib/link/etcd\"", "", "-/srv"),
+        ("store.dir.path = \"/var/lib/link\"", "", "-/srv/real"),
         ("etcd.wal_dir = \"/srv/disk/wal\"", "srv-disk.mount", "-/srv/disk"),
         ("etcd.data_dir = \"/srv/a\"\netcd.wal_dir = \"/srv/disk/w\"", "srv-disk.mount", "-/srv"),
         ("store.dir.path = \"/mnt/share/etcd\"", "", "-/mnt/share/etcd"),

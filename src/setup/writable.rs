@@ -67,13 +67,14 @@ pub(super) fn of_the_gate(settings: &Settings, disk: &dyn Disk) -> Result<Access
     made.extend(etcd.wal_dir.clone().map(|dir| ("etcd.wal_dir", dir)));
     made.push(("etcd.environment_file", parent(&etcd.environment_file)));
     for (key, dir) in made {
-        if !allowed(&GATE_WRITES, &dir) {
+        // A link below an allowed directory may lead out of it.
+        if !allowed(&GATE_WRITES, &disk.real(&dir)) {
             wanted.push((key, to_create(key, &dir, disk, &mut access.notes)?));
         }
     }
-    wanted.push(("bootstrap.request_file", parent(&bootstrap.request_file)));
+    wanted.push(("bootstrap.request_file", disk.real(&parent(&bootstrap.request_file))));
     if let Store::Dir { path } = &settings.store {
-        wanted.push(("store.dir.path", path.clone()));
+        wanted.push(("store.dir.path", disk.real(path)));
         beneath_a_mount(path, disk)?;
     }
     access.words = Wanted(wanted).words(&GATE_WRITES)?;
@@ -92,10 +93,11 @@ fn allowed(by: &[&str], path: &Path) -> bool {
 
 /// The directory that must be writable so that `dir` can be created, now or after it was lost.
 fn to_create(key: &str, dir: &Path, disk: &dyn Disk, notes: &mut Vec<Note>) -> Result<PathBuf> {
-    if disk.mount_point(dir).is_some_and(|point| point == disk.real(dir)) {
-        return Ok(dir.to_owned());
+    let real = disk.real(dir);
+    if disk.mount_point(dir).is_some_and(|point| point == real) {
+        return Ok(real);
     }
-    let mut at = dir.parent().unwrap_or(dir);
+    let mut at = real.parent().unwrap_or(&real);
     while !disk.is_dir(at) {
         at = at.parent().unwrap_or(Path::new("/"));
         if at == Path::new("/") {
@@ -110,7 +112,7 @@ fn to_create(key: &str, dir: &Path, disk: &dyn Disk, notes: &mut Vec<Note>) -> R
                 "the gate may write in {shown} ({key}), not in {}: if {shown} itself is ever removed, create it again by hand: mkdir -m 700 {shown}",
                 at.display()
             )));
-            Ok(dir.to_owned())
+            Ok(real.clone())
         }
         (true, false) => Err(Error::new(
             Kind::Config,
@@ -179,6 +181,7 @@ pub(super) fn of_the_agent(settings: &Settings, disk: &dyn Disk) -> Result<Acces
             )));
         }
     }
-    access.words = Wanted(wanted).words(&AGENT_WRITES)?;
+    let real = wanted.into_iter().map(|(key, dir)| (key, disk.real(&dir))).collect();
+    access.words = Wanted(real).words(&AGENT_WRITES)?;
     Ok(access)
 }

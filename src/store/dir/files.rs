@@ -23,6 +23,7 @@ use crate::store::key;
 use crate::sys;
 
 use super::error::{from_fs, from_io};
+use super::owner;
 use super::temporary::{self, Temporary};
 
 /// Bytes copied between two reports of progress.
@@ -141,7 +142,7 @@ impl Files {
         let meta = file.metadata().map_err(|e| from_io(&self.root, what(), e))?;
         let meta = describe(key, &meta);
         // The root must exist by now: the temporary file lies below it.
-        sys::fs::create_dir_all(sys::fs::parent(path), 0o700).map_err(|e| from_fs(&self.root, what(), e))?;
+        owner::create_dirs(&self.root, sys::fs::parent(path)).map_err(|e| from_fs(&self.root, what(), e))?;
         match mode {
             PutMode::CreateOnly => {
                 let created =

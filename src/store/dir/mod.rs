@@ -6,6 +6,7 @@
 mod error;
 mod files;
 mod list;
+mod owner;
 mod temporary;
 
 use std::path::{Path, PathBuf};

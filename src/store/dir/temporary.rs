@@ -13,6 +13,8 @@ use crate::core::model::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::sys;
 
+use super::owner;
+
 /// The folder, directly below the store's root. No object key may have a component of this name.
 pub(super) const FOLDER: &str = ".lifeboat-tmp";
 
@@ -28,9 +30,10 @@ pub(super) struct Temporary {
 impl Temporary {
     pub(super) fn create(root: &Path) -> Result<Self> {
         let folder = root.join(FOLDER);
-        sys::fs::create_dir(&folder, 0o700)?;
+        owner::create_dirs(root, &folder)?;
         let path = folder.join(format!("{}.part", sys::random::nonce()?));
         let file = sys::fs::create_new(&path, 0o600)?;
+        owner::give(root, &file);
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Temporary { path, file }),
             Err((_, errno)) => {
