@@ -3,4 +3,5 @@
 mod harness_cluster;
 mod harness_end;
 mod harness_power;
+mod harness_product;
 mod harness_store;
