@@ -34,6 +34,7 @@ test: cargo tools ## all tests: units, real etcd of three releases, real S3 serv
 check: cargo tools ## format, lints, and the direction of imports
 	cargo fmt --check
 	cargo clippy --all-targets $(FEATURES) -- -D warnings
+	cargo clippy --test lab $(FEATURES) -- -D warnings
 	cargo test $(FEATURES) --test layers
 
 lab: cargo tools ## stories on hosts with real systemd, in containers (root or sudo); LAB=word runs those with it in their name

@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use super::enter::Output;
 use super::host::Host;
+use super::machine::random_hex;
 use super::tls::Tls;
 
 /// What Debian's unit uses when nothing else is said.
 pub const DATA_DIR: &str = "/var/lib/etcd/default";
+const LIMIT: Duration = Duration::from_secs(60);
 const TLS_DIR: &str = "/etc/etcd";
 
 /// How etcd is to run on the hosts of a lab. Peers and clients meet at the hosts' addresses, clients also at 127.0.0.1.
 #[derive(Clone, Debug)]
 pub struct Etcd {
     pub data_dir: String,
+    /// Below a directory for it alone, which is made for the user etcd.
     pub wal_dir: Option<String>,
     /// Names and addresses of the first members; empty: `ETCD_INITIAL_CLUSTER` is not set, as behind a gate that sets it.
     pub initial_cluster: Vec<(String, String)>,
@@ -74,9 +77,9 @@ impl Etcd {
         let lines: String = env.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
         let more: String = self.env.iter().map(|(k, v)| format!("{k}={v}\n")).collect();
         host.write("/etc/default/etcd", lines + &more, 0o644);
-        // A separate WAL dir is the administrator's to make.
+        // etcd makes the WAL dir as `<dir>.tmp` beside it: the directory around it must be its own.
         if let Some(dir) = &self.wal_dir {
-            host.ok(&format!("install -d -o etcd -g etcd -m 700 '{dir}'"));
+            host.ok(&format!("install -d -o etcd -g etcd -m 700 \"$(dirname '{dir}')\""));
         }
     }
 
@@ -97,15 +100,9 @@ impl Etcd {
 }
 
 impl Host {
-    /// `etcdctl` on this host against its own member. The API of version 3, TLS if there is a client certificate.
+    /// `etcdctl` on this host against its own member. The API of version 3, TLS if etcd is configured so.
     pub fn etcdctl(&self, args: &str) -> Output {
-        let tls = format!("--cacert {TLS_DIR}/ca.crt --cert {TLS_DIR}/client.crt --key {TLS_DIR}/client.key");
-        let line = format!(
-            "export ETCDCTL_API=3; if grep -qs ^ETCD_CERT_FILE= /etc/default/etcd; \
-             then etcdctl --endpoints https://127.0.0.1:2379 {tls} {args}; \
-             else etcdctl --endpoints http://127.0.0.1:2379 {args}; fi"
-        );
-        self.run(&line)
+        self.run_for(LIMIT, &etcdctl_line(args))
     }
 
     /// Waits until this host's member serves linearizable reads.
@@ -120,6 +117,18 @@ impl Host {
     pub fn etcd_put(&self, key: &str, value: &str) {
         let output = self.etcdctl(&format!("put '{key}' -- '{value}'"));
         assert!(output.success(), "{output}");
+    }
+
+    /// Writes `count` keys `<prefix>0000`, `<prefix>0001`, ... with values of `size` random bytes, a hundred to a transaction.
+    /// A transaction may have 1.5 MiB.
+    pub fn etcd_fill(&self, prefix: &str, count: usize, size: usize) {
+        let numbers: Vec<_> = (0..count).collect();
+        for batch in numbers.chunks(100) {
+            let puts: String = batch.iter().map(|n| format!("put {prefix}{n:04} {}\n", random_hex(size / 2))).collect();
+            // No conditions, these operations, and nothing otherwise.
+            let output = self.run_with(LIMIT, &etcdctl_line("txn"), format!("\n{puts}\n\n").as_bytes());
+            assert!(output.success() && output.stdout.starts_with("SUCCESS"), "{output}");
+        }
     }
 
     /// The value of a key by a linearizable read; `None` when it has none.
@@ -138,4 +147,13 @@ impl Host {
         let lines: Vec<_> = output.stdout.lines().collect();
         lines.chunks(2).map(|pair| format!("{}\n", pair.join("="))).collect()
     }
+}
+
+fn etcdctl_line(args: &str) -> String {
+    let tls = format!("--cacert {TLS_DIR}/ca.crt --cert {TLS_DIR}/client.crt --key {TLS_DIR}/client.key");
+    format!(
+        "export ETCDCTL_API=3; if grep -qs ^ETCD_CERT_FILE= /etc/default/etcd; \
+         then etcdctl --endpoints https://127.0.0.1:2379 {tls} {args}; \
+         else etcdctl --endpoints http://127.0.0.1:2379 {args}; fi"
+    )
 }

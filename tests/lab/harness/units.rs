@@ -1,6 +1,7 @@
 //! Units and the journal of a host.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::host::Host;
 
@@ -50,6 +51,14 @@ impl Host {
     pub fn unit_state(&self, unit: &str) -> UnitState {
         let shown = self.ok(&format!("systemctl show --no-pager '{unit}'"));
         UnitState(shown.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+    }
+
+    /// Waits until the unit's ActiveState is this, and returns all of its state.
+    #[track_caller]
+    pub fn wait_unit(&self, unit: &str, active: &str, limit: Duration) -> UnitState {
+        self.wait_for(&format!("{unit} to be {active}"), limit, |host| {
+            Some(host.unit_state(unit)).filter(|state| state.active() == active)
+        })
     }
 
     /// `journalctl` with these arguments; `-o short-precise` unless they say otherwise.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Block, Etcd, Host, Lab, Suite};
+use crate::harness::{Block, Etcd, Host, Lab, Suite, Tls};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -69,4 +69,27 @@ fn three_hosts_form_a_cluster_and_survive_cuts_and_power() {
     let boots = cp1.ok("journalctl --list-boots --quiet --no-pager | wc -l");
     assert_eq!(boots.trim(), "2", "the journal survives a power cut");
     assert_eq!(cp3.etcd_dump(), all);
+}
+
+#[test]
+fn etcd_can_have_certificates_and_a_wal_dir_of_its_own() {
+    for suite in [Suite::Bookworm, Suite::Trixie] {
+        let lab = Lab::new(&format!("harness-tls-{}", suite.name()));
+        let host = lab.host("cp1", suite);
+        let ca = Tls::new("first");
+        Etcd::write_certificates(&host, &ca);
+        let wal = "/var/lib/etcd-wal/wal";
+        Etcd { tls: true, wal_dir: Some(wal.to_owned()), ..Etcd::forming(&[&host]) }.configure(&host);
+        host.ok("systemctl start etcd");
+        host.etcd_fill("k", 250, 1000);
+        assert_eq!(host.etcd_dump().lines().count(), 250);
+        assert_eq!(host.etcd_get("k0249").map(|v| v.len()), Some(1000));
+        assert!(host.ok(&format!("ls {wal}")).contains(".wal"));
+        assert!(!host.run("ETCDCTL_API=3 etcdctl --endpoints http://127.0.0.1:2379 get k0000").success());
+        // etcd takes its new certificate with the next connection, and keeps trusting the CA that it was started with.
+        Etcd::write_certificates(&host, &Tls::new("second"));
+        assert!(!host.etcdctl("get k0000").success(), "another CA's client is refused");
+        Etcd::write_certificates(&host, &ca);
+        assert!(host.etcd_get("k0000").is_some());
+    }
 }

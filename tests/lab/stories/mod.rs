@@ -5,6 +5,7 @@ mod gate;
 mod harness_cluster;
 mod harness_end;
 mod harness_power;
+mod harness_product;
 mod harness_store;
 mod install;
 mod kubeadm;
