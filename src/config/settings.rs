@@ -56,11 +56,11 @@ impl Settings {
                 secrets.extend(&c.session_token);
             }
         }
-        let of_secret = |source| match source {
-            &SecretSource::File(ref file) => Some(file),
+        let of_secrets = secrets.into_iter().filter_map(|source| match source {
+            SecretSource::File(file) => Some(file),
             SecretSource::Inline(_) => None,
-        };
-        secrets.into_iter().filter_map(of_secret).chain(files).collect()
+        });
+        of_secrets.chain(files).collect()
     }
 }
 
