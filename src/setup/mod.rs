@@ -24,6 +24,8 @@ mod writable;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod units_tests;
 
 pub use drop_ins::{remove, ungiven};
 pub use named_files::BARE_NAMES;

@@ -17,7 +17,7 @@ pub(super) const GATE_WRITES: [&str; 2] = ["/etc/lifeboat", "/var/lib"];
 pub(super) const AGENT_WRITES: [&str; 1] = ["/var/lib/lifeboat"];
 
 /// What `lifeboat.service` does not see at all, or only an own, empty one of.
-const HIDDEN_FROM_AGENT: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+pub(super) const HIDDEN_FROM_AGENT: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
 /// Directories of the system: to make one writable for the sake of a folder in it would give up the protection.
 const TOO_WIDE: [&str; 16] = [
