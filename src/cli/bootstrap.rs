@@ -60,7 +60,7 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
         render::note(text);
     };
     let voice = Arc::new(Voice::new(line, |_| ()));
-    let bootstrap = wire.bootstrap(args.init_empty, voice, Box::new(move |done, total| told.at(done, total)))?;
+    let bootstrap = wire.bootstrap(args.init_empty, false, voice, Box::new(move |done, total| told.at(done, total)))?;
     if args.dry_run {
         let (facts, verdict) = bootstrap.dry_run().await;
         return dry(facts, verdict, printer);

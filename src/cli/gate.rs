@@ -127,7 +127,7 @@ impl Gate<'_> {
             let of = if total > 0 { format!(" of {}", render::bytes(total)) } else { String::new() };
             notify.status(&format!("building the data dir: {}{of}", render::bytes(done)));
         };
-        wire.bootstrap(self.init_empty, self.voice.clone(), Box::new(progress))
+        wire.bootstrap(self.init_empty, true, self.voice.clone(), Box::new(progress))
     }
 
     /// The gate of a configuration that has changed. One that cannot be used is said once, and the old one goes on.

@@ -16,9 +16,10 @@ use crate::ports::{Clock, Etcd, ObjectStore};
 use crate::snapshot::spool::{DEFAULT_KEEP, DEFAULT_RESERVE, Spool};
 use crate::store::dir::DirStore;
 use crate::store::s3::{CredentialSource, Limits, S3Options, S3Store};
+use crate::store::unusable::Unusable;
 use crate::sys::clock::SystemClock;
 use crate::telemetry;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 /// The configuration and what is made from it.
 pub struct Wire {
@@ -144,19 +145,37 @@ impl Wire {
         self.records().map(Snapshots::new)
     }
 
+    /// For a gate that never fails. What cannot be made of the configuration makes the store unknown, as one that does not answer is: a host with
+    /// healthy data needs neither store nor token.
+    fn snapshots_or_why(&self, limits: Limits) -> Result<Snapshots> {
+        let why = match self.store_within(limits).and_then(|store| self.records_over(store)) {
+            Ok(records) => return Ok(Snapshots::new(records)),
+            Err(e) => e,
+        };
+        // Nothing is ever signed with it or checked against it: there is no store.
+        let nobody = Token::new(&crate::sys::random::nonce()?.to_string().into())
+            .or_fail(Kind::Internal, || "a random token is refused")?;
+        let name = self.settings().cluster.name.clone();
+        Ok(Snapshots::new(Records::new(Arc::new(Unusable::new(&why)), Arc::new(Keyring::new(nobody)), name)))
+    }
+
     fn endpoint(&self, url: &url::Url) -> Result<EtcdEndpoint> {
-        let etcd = &self.settings().etcd;
-        let login = match &etcd.login {
+        let login = match &self.settings().etcd.login {
             Some(login) => Some((login.username.clone(), login.password.read()?)),
             None => None,
         };
-        Ok(EtcdEndpoint::new(EndpointOptions {
+        Ok(self.endpoint_as(url, login))
+    }
+
+    fn endpoint_as(&self, url: &url::Url, login: Option<(String, SecretString)>) -> EtcdEndpoint {
+        let etcd = &self.settings().etcd;
+        EtcdEndpoint::new(EndpointOptions {
             url: url.as_str().trim_end_matches('/').to_owned(),
             ca_file: etcd.ca_file.clone(),
             cert_and_key: etcd.client_certificate.as_ref().map(|c| (c.cert_file.clone(), c.key_file.clone())),
             login,
             ..EndpointOptions::default()
-        }))
+        })
     }
 
     /// The local spool.
@@ -181,13 +200,14 @@ impl Wire {
         RequestSources::of_this_host(&self.settings().bootstrap.request_file, credentials)
     }
 
-    /// The gate of this host.
+    /// The gate of this host. `never_fails`: what cannot be read is unknown to it instead.
     ///
     /// # Errors
     /// As [`Wire::records`].
     pub fn bootstrap(
         &self,
         init_empty: bool,
+        never_fails: bool,
         voice: Arc<bootstrap::Voice>,
         progress: Box<dyn Fn(u64, u64) + Send + Sync>,
     ) -> Result<bootstrap::Bootstrap> {
@@ -199,14 +219,27 @@ impl Wire {
                 urls.extend(member.client_urls.iter().cloned());
             }
         }
+        let endpoint = |url| match self.endpoint(url) {
+            // It then answers that we may not, which is a fact like others.
+            Err(e) if never_fails => {
+                tracing::warn!("etcd is asked without a password: {}", e.one_line());
+                Ok(self.endpoint_as(url, None))
+            }
+            made => made,
+        };
         let endpoints: Result<Vec<Endpoint>> =
-            urls.iter().map(|url| self.endpoint(url).map(|e| Arc::new(e) as Endpoint)).collect();
+            urls.iter().map(|url| Ok(Arc::new(endpoint(url)?) as Endpoint)).collect();
+        let (snapshots, quick) = if never_fails {
+            (self.snapshots_or_why(self.limits.clone())?, self.snapshots_or_why(self.quick_limits())?)
+        } else {
+            (self.snapshots()?, Snapshots::new(self.records_over(self.store_within(self.quick_limits())?)?))
+        };
         Ok(bootstrap::Bootstrap {
             memory: MemoryFile::new(&settings.state_dir),
             requests: self.requests(),
             settings,
-            snapshots: self.snapshots()?,
-            quick: Snapshots::new(self.records_over(self.store_within(self.quick_limits())?)?),
+            snapshots,
+            quick,
             endpoints: endpoints?,
             clock: self.clock.clone(),
             voice,

@@ -7,3 +7,4 @@
 pub mod dir;
 mod key;
 pub mod s3;
+pub mod unusable;

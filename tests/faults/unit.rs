@@ -11,7 +11,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::lab::Lab;
-use crate::support::lifeboat::Running;
+use crate::support::lifeboat::{Running, binary};
+use crate::support::process::{guarded, spawn, wait_child};
 use crate::support::{Fault, Lifeboat, Op};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -117,13 +118,13 @@ fn it_waits_for_what_makes_it_fail_by_hand() {
         (
             "a token that all may read",
             |lab| fs::set_permissions(lab.path("etc/token"), Permissions::from_mode(0o644)).unwrap(),
-            &["WAIT", "etc/token", "open to every user", "to do: chmod o-rwx"],
+            &["P1 WAIT", "the store could not be read", "to do: chmod o-rwx"],
             |lab| fs::set_permissions(lab.path("etc/token"), Permissions::from_mode(0o600)).unwrap(),
         ),
         (
             "no S3 key",
             |lab| fs::remove_file(lab.path("etc/access")).unwrap(),
-            &["WAIT", "store.s3.access_key_file", "to do: create"],
+            &["P1 WAIT", "the store could not be read", "etc/access", "to do: create"],
             |lab| lab.write("etc/access", &lab.s3.access_key),
         ),
         (
@@ -156,6 +157,64 @@ fn it_waits_for_what_makes_it_fail_by_hand() {
         unit.starts();
         assert!(lab.has_member(), "{what}");
     }
+}
+
+/// Secrets and certificates are for the store: healthy data starts without them.
+#[test]
+fn healthy_data_starts_whatever_of_the_store_is_wrong() {
+    let lab = Lab::new();
+    lab.bootstrap().run().ok();
+    lab.write("etc/garbage", "garbage");
+    let garbage = lab.path("etc/garbage").display().to_string();
+    let text = fs::read_to_string(lab.path("etc/lifeboat.toml")).unwrap();
+    let cases: [(&str, &dyn Fn()); 4] = [
+        ("no S3 key", &|| fs::remove_file(lab.path("etc/access")).unwrap()),
+        ("a CA that is none", &|| edit(&lab, "ca_file = \"\"", &format!("ca_file = \"{garbage}\""))),
+        ("a password that is missing", &|| {
+            edit(&lab, "data_dir =", "username = \"root\"\npassword_file = \"/nothing\"\ndata_dir =");
+        }),
+        ("a short token", &|| lab.write("etc/token", "short")),
+    ];
+    for (what, damage) in cases {
+        damage();
+        let mut unit = Unit::start(&lab);
+        unit.starts();
+        println!("{what}: {}", unit.status());
+        assert!(unit.status.starts_with("D7 START"), "{what}: {}", unit.running.output());
+        lab.write("etc/lifeboat.toml", &text);
+        lab.write("etc/access", &lab.s3.access_key);
+        if what != "a short token" {
+            lab.bootstrap().run().ok();
+        }
+    }
+    // An empty host does not start on what it cannot know.
+    lab.lose_data();
+    let mut unit = Unit::start(&lab);
+    unit.shows(&["P1 WAIT", "to do: on one host: head -c 32 /dev/urandom"]);
+    lab.write("etc/token", "a-token-of-the-faults-lab-0123456789");
+    unit.shows(&["S5 REFUSE"]);
+}
+
+/// Without a flag it knows its unit by what systemd tells it.
+#[test]
+fn it_knows_its_unit() {
+    let lab = Lab::new();
+    edit(&lab, "bucket =", "buket =");
+    let config = lab.path("etc/lifeboat.toml");
+    let run = |env: &str| {
+        let script = format!("{env} exec \"$0\" bootstrap --config \"$1\"");
+        let mut command = guarded(std::path::Path::new("sh"));
+        command.args(["-c", &script]).arg(binary()).arg(&config).env_remove("NOTIFY_SOCKET");
+        let mut child = spawn(command);
+        let ended = wait_child(&mut child, Duration::from_secs(5)).and_then(|s| s.code());
+        let _ = child.kill();
+        let _ = child.wait();
+        ended
+    };
+    assert_eq!(run(""), Some(78));
+    assert_eq!(run("INVOCATION_ID=1"), Some(78), "a shell of a unit");
+    assert_eq!(run("INVOCATION_ID=1 SYSTEMD_EXEC_PID=1"), Some(78), "a child of a unit");
+    assert_eq!(run("INVOCATION_ID=1 SYSTEMD_EXEC_PID=$$"), None, "the unit itself waits");
 }
 
 #[test]
