@@ -19,16 +19,17 @@ packaging/tools-root.sh run "$OUT" /project/packaging/rpm/build.sh 99 /out/packa
 rm -r "$OUT/package/later/tree"
 
 # Each in a root of its own.
-passed=0 failed=0
+passed=0 failed=0 code=0
 for check in ${CHECKS:-lint units programs payload deb rpm}; do
     start=$SECONDS
-    if packaging/tools-root.sh run "$OUT" env DEB="$deb" RPM="$rpm" LATER=/out/package/later/etcd-lifeboat-99-1.x86_64.rpm TREE=/out/package/tree \
-        bash -c "cd /project/packaging/checks && exec bash -euo pipefail ./$check.sh"; then
+    packaging/tools-root.sh run "$OUT" env DEB="$deb" RPM="$rpm" LATER=/out/package/later/etcd-lifeboat-99-1.x86_64.rpm TREE=/out/package/tree \
+        bash -c "cd /project/packaging/checks && exec bash -euo pipefail ./$check.sh" && code=0 || code=$?
+    if [ "$code" -eq 0 ]; then
         passed=$((passed + 1))
         printf '%-9s passed in %s s\n' "$check" $((SECONDS - start))
     else
         failed=$((failed + 1))
-        printf '%-9s FAILED\n' "$check"
+        printf '%-9s FAILED (exit code %s)\n' "$check" "$code"
     fi
 done
 echo "packages: $passed passed, $failed failed"

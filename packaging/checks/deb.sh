@@ -30,7 +30,7 @@ plant_data
 : >/usr/bin/lifeboat
 dpkg -r etcd-lifeboat >/tmp/log 2>&1 || fail "$(cat /tmp/log)"
 drop_ins_are_gone /tmp/log
-is "at removal systemd" "$(told)" "daemon-reload|stop lifeboat.service lifeboat-credentials.path|--quiet disable lifeboat.service|daemon-reload"
+is "at removal systemd" "$(told)" "is-active lifeboat-bootstrap.service|daemon-reload|stop lifeboat.service lifeboat-credentials.path|--quiet disable lifeboat.service|daemon-reload"
 there /etc/lifeboat/{lifeboat.toml,token} /var/lib/lifeboat-bootstrap/memory.json /var/lib/lifeboat/history
 gone /usr/bin/lifeboat /usr/lib/systemd/system/lifeboat-bootstrap.service
 

@@ -32,7 +32,7 @@ plant_data
 : >/usr/bin/lifeboat
 rpm -e etcd-lifeboat >/tmp/log 2>&1 || fail "$(cat /tmp/log)"
 drop_ins_are_gone /tmp/log
-is "when it goes systemd" "$(told)" "daemon-reload|stop lifeboat.service lifeboat-credentials.path|--quiet disable lifeboat.service|daemon-reload"
+is "when it goes systemd" "$(told)" "is-active lifeboat-bootstrap.service|daemon-reload|stop lifeboat.service lifeboat-credentials.path|--quiet disable lifeboat.service|daemon-reload"
 gone /usr/bin/lifeboat /usr/lib/systemd/system/lifeboat-bootstrap.service
 there /etc/lifeboat/{lifeboat.toml.rpmsave,token} /var/lib/lifeboat-bootstrap/memory.json /var/lib/lifeboat/store/snapshots/x.manifest.json \
     /var/lib/etcd/{member,member.quarantine-2026-01-01T00-00-00Z}/snap

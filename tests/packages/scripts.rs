@@ -1,4 +1,4 @@
-//! The scripts of both packages do the same, and leave the gate and etcd alone.
+//! The scripts of both packages do the same, leave etcd alone, and the gate until they go.
 
 use super::{files, read};
 
@@ -14,8 +14,9 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 fn both_packages_remove_the_drop_ins_alike_and_first() {
     let (prerm, spec) = (read("packaging/deb/prerm"), read("packaging/rpm/lifeboat.spec"));
     let preun = between(&spec, "%preun\n", "\n%postun");
-    let function = |text: &str| between(text, "remove_drop_ins() {", "\n}\n").to_owned();
-    assert_eq!(function(&prerm), function(preun));
+    for function in ["end_waiting_gate() {", "remove_drop_ins() {"] {
+        assert_eq!(between(&prerm, function, "\n}\n"), between(preun, function, "\n}\n"));
+    }
     for script in [prerm.as_str(), preun] {
         assert!(script.contains(&format!("first_line=\"{FIRST_LINE}\"")), "{script}");
         let call = script.rfind("    remove_drop_ins\n").unwrap();
@@ -51,6 +52,9 @@ fn scripts_touch_the_agent_only() {
         "systemctl stop lifeboat.service lifeboat-credentials.path",
         "systemctl --quiet disable lifeboat.service",
         "systemctl --no-reload preset lifeboat.service",
+        // Only when the package goes.
+        "systemctl is-active lifeboat-bootstrap.service",
+        "systemctl kill lifeboat-bootstrap.service || true",
     ];
     for (name, text) in scripts {
         let mut calls = 0;
