@@ -53,7 +53,7 @@ impl TestCa {
 
     /// A certificate for `name`, valid for 127.0.0.1 and localhost, for servers and for clients alike, as etcd's peers need it.
     pub fn issue(&self, name: &str) -> CertFiles {
-        let (cert, key) = self.issue_pem(name);
+        let (cert, key) = self.issue_pem(name, &[]);
         let files = CertFiles {
             cert: self.dir.path().join(format!("{name}.crt")),
             key: self.dir.path().join(format!("{name}.key")),
@@ -65,7 +65,7 @@ impl TestCa {
 
     /// Takes PEM files for a rustls server that asks for no client certificate.
     pub fn acceptor(&self) -> TlsAcceptor {
-        let (cert, key) = self.issue_pem("server");
+        let (cert, key) = self.issue_pem("server", &[]);
         let cert = CertificateDer::from_pem_slice(cert.as_bytes()).expect("a certificate");
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -77,9 +77,10 @@ impl TestCa {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    fn issue_pem(&self, name: &str) -> (String, String) {
+    /// PEM texts of a certificate that is valid for more addresses than those, and of its key.
+    pub fn issue_pem(&self, name: &str, addresses: &[&str]) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let sans = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let sans: Vec<_> = ["127.0.0.1", "localhost"].iter().chain(addresses).map(|&a| a.to_owned()).collect();
         let mut params = CertificateParams::new(sans).expect("names of a certificate");
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

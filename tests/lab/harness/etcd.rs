@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::enter::Output;
 use super::host::Host;
 use super::machine::random_hex;
-use super::tls::Tls;
+use super::tls::TestCa;
 
 /// What Debian's unit uses when nothing else is said.
 pub const DATA_DIR: &str = "/var/lib/etcd/default";
@@ -85,9 +85,9 @@ impl Etcd {
 
     /// New certificates in `/etc/etcd`: `ca.crt`, `server.crt` and `.key` for etcd, `client.crt` and `.key` for its clients.
     /// etcd reads its own anew with each connection.
-    pub fn write_certificates(host: &Host, ca: &Tls) {
-        let (server, server_key) = ca.issue(host.name(), &[host.address()]);
-        let (client, client_key) = ca.issue("client", &[]);
+    pub fn write_certificates(host: &Host, ca: &TestCa) {
+        let (server, server_key) = ca.issue_pem(host.name(), &[host.address()]);
+        let (client, client_key) = ca.issue_pem("client", &[]);
         host.write(&format!("{TLS_DIR}/ca.crt"), ca.ca_pem(), 0o644);
         for (name, content) in [("server.crt", server), ("client.crt", client)] {
             host.write(&format!("{TLS_DIR}/{name}"), content, 0o644);

@@ -21,6 +21,7 @@ mod rootfs;
 mod s3;
 mod s3_client;
 mod spawner;
+#[path = "../../support/tls.rs"]
 mod tls;
 #[path = "../../support/tools.rs"]
 mod tools;
@@ -40,7 +41,7 @@ pub use product::HostConfig;
 pub use rootfs::Suite;
 pub use s3::{Keys, S3};
 pub use s3_client::Object;
-pub use tls::Tls;
+pub use tls::TestCa;
 pub use units::UnitState;
 pub use volume::Volume;
 pub use wait::wait_for;

@@ -80,8 +80,9 @@ impl Host {
     /// Installs the package as an administrator does. Nothing is enabled or configured by this.
     pub fn install_package(&self) -> Output {
         let package = package().expect("LIFEBOAT_DEB names the package; run: make lab");
-        self.copy_in(&package, "/root/etcd-lifeboat.deb", 0o644);
-        let line = "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends /root/etcd-lifeboat.deb";
+        self.copy_in(&package, "/var/tmp/etcd-lifeboat.deb", 0o644);
+        let line =
+            "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends /var/tmp/etcd-lifeboat.deb";
         let output = self.run_for(Duration::from_secs(180), line);
         assert!(output.success(), "{output}");
         output

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Block, Etcd, Host, Lab, Suite, Tls};
+use crate::harness::{Block, Etcd, Host, Lab, Suite, TestCa};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -76,7 +76,7 @@ fn etcd_can_have_certificates_and_a_wal_dir_of_its_own() {
     for suite in [Suite::Bookworm, Suite::Trixie] {
         let lab = Lab::new(&format!("harness-tls-{}", suite.name()));
         let host = lab.host("cp1", suite);
-        let ca = Tls::new("first");
+        let ca = TestCa::new("first");
         Etcd::write_certificates(&host, &ca);
         let wal = "/var/lib/etcd-wal/wal";
         Etcd { tls: true, wal_dir: Some(wal.to_owned()), ..Etcd::forming(&[&host]) }.configure(&host);
@@ -87,7 +87,7 @@ fn etcd_can_have_certificates_and_a_wal_dir_of_its_own() {
         assert!(host.ok(&format!("ls {wal}")).contains(".wal"));
         assert!(!host.run("ETCDCTL_API=3 etcdctl --endpoints http://127.0.0.1:2379 get k0000").success());
         // etcd takes its new certificate with the next connection, and keeps trusting the CA that it was started with.
-        Etcd::write_certificates(&host, &Tls::new("second"));
+        Etcd::write_certificates(&host, &TestCa::new("second"));
         assert!(!host.etcdctl("get k0000").success(), "another CA's client is refused");
         Etcd::write_certificates(&host, &ca);
         assert!(host.etcd_get("k0000").is_some());
