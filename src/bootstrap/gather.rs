@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{MemoryFile, RequestSources, Settings, data_dir, mount, staging};
+use super::{MemoryFile, RequestSources, Settings, data_dir, mount, staging, start};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::ReadError;
@@ -73,7 +73,7 @@ pub(super) async fn gather(
         request: asked.request,
         also_requested: asked.also,
         remarks: asked.remarks,
-        start: Observed::unknown(CauseCode::NotLooked, "the flags of etcd's unit are not looked at yet"),
+        start: start::observe(sources.settings),
         waited_seconds: waited.as_secs(),
         attempts,
     }

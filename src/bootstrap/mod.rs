@@ -19,6 +19,7 @@ pub mod quarantine;
 mod requests;
 mod run;
 mod staging;
+mod start;
 #[cfg(test)]
 mod tests;
 mod voice;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub wal_dir: Option<PathBuf>,
     /// Whom etcd runs as; none: whom its data dir belonged to before.
     pub etcd_user: Option<EtcdUser>,
+    /// etcd's static pod, with kubeadm.
+    pub etcd_manifest: Option<PathBuf>,
     /// Root-owned memory and history of this host.
     pub state_dir: PathBuf,
     /// The one-shot request.

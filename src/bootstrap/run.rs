@@ -288,6 +288,10 @@ impl Bootstrap {
         if facts.memory.known().is_none() {
             return Ok(());
         }
+        // A host before 'kubeadm init' starts without a cluster, and must not remember one: it could never form its first.
+        if facts.data_dir.known().is_none_or(DataDir::is_void) {
+            return Ok(());
+        }
         // It belongs to a cluster from now on.
         let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
         self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;

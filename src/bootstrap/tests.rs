@@ -59,6 +59,7 @@ impl Host {
             data_dir,
             wal_dir,
             etcd_user: None,
+            etcd_manifest: None,
             state_dir: dir.join("state"),
             request_file: dir.join("restore-once"),
             environment_file: Some(dir.join("run/etcd.env")),
@@ -267,4 +268,33 @@ async fn a_restore_is_taken_back_until_it_is_marked() {
     }
     host.store_is_away();
     assert!(take_back(&plans, &me, now).await.is_err(), "silence is not 'nothing to take back'");
+}
+
+/// kubeadm has not been run yet: nobody is held up, and nothing is made. Once it has, lost data is restored or refused as everywhere.
+#[tokio::test]
+async fn a_host_before_kubeadm_init_is_not_held_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut host = Host::new(dir.path(), None);
+    let manifest = dir.path().join("manifests/etcd.yaml");
+    host.gate.settings.policy.managed_by = ManagedBy::Kubeadm;
+    host.gate.settings.etcd_manifest = Some(manifest.clone());
+    for boot in 0..2 {
+        let report = host.run().await.unwrap();
+        assert_eq!((report.outcome, report.verdict.rule), (Outcome::Start, Rule::B0), "boot {boot}");
+        assert!(!host.gate.settings.data_dir.exists() && host.store.keys().is_empty(), "boot {boot}");
+    }
+    // What is asked for is not passed over.
+    host.gate.requests.file.arm("latest").unwrap();
+    assert_ne!(host.gate.dry_run().await.1.rule, Rule::B0);
+    host.gate.requests.file.remove().unwrap();
+    host.store_is_away();
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::P1, "the store may hold this host's cluster");
+    host.store.heal();
+    std::fs::create_dir(dir.path().join("manifests")).unwrap();
+    std::fs::write(&manifest, "kind: Pod").unwrap();
+    // kubeadm has written the manifest and restarts the kubelet before there is any data.
+    assert_eq!(host.gate.dry_run().await.1.rule, Rule::N1);
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D7);
+    crate::sys::fs::rename_new(&host.gate.settings.data_dir, &dir.path().join("lost")).unwrap();
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::S5, "its data is gone");
 }

@@ -7,7 +7,7 @@ use crate::bootstrap::{self, Endpoint, MemoryFile, RequestSources};
 use crate::catalog::records::Records;
 use crate::catalog::snapshots::Snapshots;
 use crate::config::{self, Loaded, Settings, SnapshotChoice};
-use crate::core::decide::Policy;
+use crate::core::decide::{ManagedBy, Policy};
 use crate::core::plan::Voter;
 use crate::crypto::{Keyring, Token};
 use crate::error::{Error, Kind, Result, ResultExt};
@@ -33,6 +33,8 @@ pub struct Wire {
     pub limits: Limits,
 }
 
+/// Where kubeadm puts etcd's static pod; its own default, and the only place that it knows.
+const ETCD_MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
 /// A younger heartbeat means that a cluster of this store is alive.
 const HEARTBEAT_TTL_SECONDS: u64 = 90;
 
@@ -293,6 +295,7 @@ impl Wire {
             data_dir: s.etcd.data_dir.clone(),
             wal_dir: s.etcd.wal_dir.clone(),
             etcd_user: s.etcd.user.clone(),
+            etcd_manifest: (s.etcd.managed_by == ManagedBy::Kubeadm).then(|| PathBuf::from(ETCD_MANIFEST)),
             state_dir: s.bootstrap.state_dir.clone(),
             request_file: s.bootstrap.request_file.clone(),
             environment_file: Some(s.etcd.environment_file.clone()),
