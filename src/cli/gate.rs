@@ -75,9 +75,10 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
 
 impl Gate<'_> {
     fn start_logging(&self) {
-        let started = match Wire::new(self.config) {
-            Ok(wire) => start_logging(&wire),
-            Err(_) => telemetry::init(tracing::Level::INFO, telemetry::Format::Auto),
+        // What is wrong with the configuration is said by the first attempt, a defect too.
+        let started = match std::panic::catch_unwind(AssertUnwindSafe(|| Wire::new(self.config))) {
+            Ok(Ok(wire)) => start_logging(&wire),
+            _ => telemetry::init(tracing::Level::INFO, telemetry::Format::Auto),
         };
         if let Err(e) = started {
             render::note(&format!("warning: {}", e.one_line()));
