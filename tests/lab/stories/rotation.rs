@@ -1,7 +1,7 @@
 //! Keys of the store and certificates of etcd are replaced while the agent runs.
 
 use super::site::{MINUTE, Site};
-use crate::harness::{Etcd, Lab, Suite, Tls};
+use crate::harness::{Etcd, Lab, Suite, TestCa};
 
 const OFTEN: &str = "[[schedule]]\nname = \"often\"\ncron = \"@every 5s\"\njitter = \"0s\"\n";
 
@@ -10,7 +10,7 @@ fn rotated_keys_and_certificates_are_taken_up_without_a_person() {
     let lab = Lab::new("rotation");
     let host = lab.host("cp1", Suite::Trixie);
     host.settle(MINUTE);
-    let first = Tls::new("first");
+    let first = TestCa::new("first");
     Etcd::write_certificates(&host, &first);
     // As kubeadm leaves it: only root can read the client's key.
     host.ok("chmod 600 /etc/etcd/client.key");
@@ -35,7 +35,7 @@ fn rotated_keys_and_certificates_are_taken_up_without_a_person() {
 
     // A new CA and new certificates; etcd trusts only these.
     let etcd = site.pid("etcd");
-    Etcd::write_certificates(host, &Tls::new("second"));
+    Etcd::write_certificates(host, &TestCa::new("second"));
     host.ok("chmod 600 /etc/etcd/client.key");
     assert_eq!(etcd, site.pid("etcd"));
     host.ok_for(2 * MINUTE, "systemctl restart etcd");
