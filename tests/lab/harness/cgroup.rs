@@ -32,7 +32,9 @@ impl Cgroup {
     pub(super) fn create(lab: &str, host: &str) -> Cgroup {
         let dirs: Vec<_> = hierarchies().into_iter().map(|h| h.join(PARENT).join(lab).join(host)).collect();
         for dir in &dirs {
-            fs::create_dir_all(dir).unwrap_or_else(|e| panic!("cannot create the cgroup {}: {e}", dir.display()));
+            // The last of other labs may remove the parent in between.
+            let made = poll(Duration::from_secs(1), || fs::create_dir_all(dir).ok());
+            assert!(made.is_some(), "cannot create the cgroup {}", dir.display());
         }
         Cgroup { dirs }
     }

@@ -17,8 +17,11 @@ use super::s3::S3;
 use super::spawner::Spawner;
 use super::{cgroup, evidence, machine, net, product};
 
-/// Mount point of what only this lab sees.
-const STAGE: &str = "/run/etcd-lifeboat-lab";
+/// Mount point of what only this lab sees; each lab has its own directory, since removing one that is a mount point in
+/// another namespace takes the mounts there away.
+pub(super) fn stage_of(name: &str) -> PathBuf {
+    PathBuf::from(format!("/run/etcd-lifeboat-lab-{name}"))
+}
 
 /// What hosts, network and store of one lab share.
 pub(super) struct Ground {
@@ -50,7 +53,8 @@ impl Lab {
     pub fn new(story: &str) -> Lab {
         assert!(nix::unistd::geteuid().is_root(), "the lab needs root for containers and namespaces; run: make lab");
         let run = RunDir::create(story);
-        let stage = own_mounts();
+        let stage = stage_of(&run.name);
+        own_mounts(&stage);
         let spawner = Spawner::start();
         let (name, dir) = (run.name.clone(), run.path.clone());
         let ground = Ground { story: story.to_owned(), name, dir, stage, spawner, started: Instant::now() };
@@ -172,17 +176,16 @@ impl Drop for Lab {
 
 /// A mount namespace for this thread and all that it starts, with memory of its own at the places where network
 /// namespaces and containers are registered.
-fn own_mounts() -> PathBuf {
+fn own_mounts(stage: &Path) {
     unshare(CloneFlags::CLONE_NEWNS).unwrap_or_else(|e| panic!("cannot make a mount namespace: {e}"));
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .unwrap_or_else(|e| panic!("private mounts: {e}"));
-    for place in places(Path::new(STAGE)) {
+    for place in places(stage) {
         fs::create_dir_all(&place).unwrap_or_else(|e| panic!("cannot create {}: {e}", place.display()));
         mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
             .unwrap_or_else(|e| panic!("cannot mount a tmpfs on {}: {e}", place.display()));
     }
-    PathBuf::from(STAGE)
 }
 
 fn places(stage: &Path) -> [PathBuf; 3] {
@@ -197,7 +200,6 @@ fn release(stage: &Path) -> Vec<String> {
             let _ = umount2(&place, MntFlags::MNT_DETACH);
         }
     }
-    // Under the mount there is an empty directory of ours, unless another lab stands on it right now.
     let _ = fs::remove_dir(stage);
     problems
 }

@@ -1,11 +1,12 @@
-//! What a lab leaves when it is killed: a directory with the disks of its hosts, and empty cgroups. Its processes,
-//! mounts and network namespaces go with it.
+//! What a lab leaves when it is killed: a directory with the disks of its hosts, an empty one in `/run`, and empty
+//! cgroups. Its processes, mounts and network namespaces go with it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::lab::stage_of;
 use super::{cgroup, machine, rootfs};
 
 /// The directory of one lab, held by a lock as long as the lab lives.
@@ -51,7 +52,9 @@ fn clear_dead(parent: &Path) {
         }
         if lock(&path.join(LOCK), FlockArg::LockExclusiveNonblock).is_some() {
             eprintln!("lab: removing what a killed run has left: {}", path.display());
-            cgroup::clear(&entry.file_name().to_string_lossy());
+            let name = entry.file_name().to_string_lossy().into_owned();
+            cgroup::clear(&name);
+            let _ = fs::remove_dir(stage_of(&name));
             remove(&path);
         }
     }
@@ -64,7 +67,7 @@ fn remove(path: &Path) {
     }
 }
 
-/// Everything on this machine that carries the name of a lab: processes in its cgroups, mounts, cgroups, disks.
+/// Everything on this machine that carries the name of a lab: processes in its cgroups, mounts, cgroups, directories.
 pub fn traces(lab: &str) -> Vec<String> {
     let mut found = Vec::new();
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
@@ -78,7 +81,7 @@ pub fn traces(lab: &str) -> Vec<String> {
         found.extend(read("mountinfo").lines().filter(|l| l.contains(lab)).map(|l| format!("mount {l}")));
     }
     found.extend(cgroup::all().into_iter().filter(|name| name == lab).map(|name| format!("cgroup {name}")));
-    let dir = rootfs::cache().join("run").join(lab);
-    found.extend(dir.exists().then(|| format!("disk {}", dir.display())));
+    let dirs = [rootfs::cache().join("run").join(lab), stage_of(lab)];
+    found.extend(dirs.iter().filter(|dir| dir.exists()).map(|dir| format!("directory {}", dir.display())));
     found
 }

@@ -48,6 +48,25 @@ fn a_story_that_panics_leaves_journals_and_nothing_else() {
     fs::remove_dir_all(kept).expect("the evidence of a failure that is none");
 }
 
+/// One that ends must not take anything from another: removing a directory takes away what is mounted there elsewhere.
+#[test]
+fn two_labs_do_not_disturb_each_other() {
+    let (go, wait) = std::sync::mpsc::channel();
+    // Started first: it must not be in the namespace of the lab below.
+    let other = std::thread::spawn(move || {
+        wait.recv().expect("a sign");
+        full("harness-beside").s3().put("an/object", b"other");
+    });
+    let lab = full("harness-first");
+    lab.s3().put("an/object", b"mine");
+    go.send(()).expect("the other one listens");
+    other.join().expect("the other lab");
+    let host = lab.host("cp2", Suite::Bookworm);
+    assert!(host.ok("curl --silent --include http://s3:8333/").contains(" 403 "));
+    host.reboot();
+    assert_eq!(lab.s3().get("an/object").as_deref(), Some(&b"mine"[..]));
+}
+
 /// Run by the test below, in a process of its own that is then killed.
 #[test]
 #[ignore = "only the test below runs it"]
