@@ -7,7 +7,7 @@ dpkg -i "$DEB" >/tmp/log 2>&1 || fail "$(cat /tmp/log)"
 installed
 is "at install systemd" "$(told)" "daemon-reload"
 dpkg --verify etcd-lifeboat
-dpkg -L etcd-lifeboat | grep -q '^/usr/lib/systemd/catalog/lifeboat.catalog$'
+dpkg -L etcd-lifeboat | grep '^/usr/lib/systemd/catalog/lifeboat.catalog$' >/dev/null || fail "the catalog is not in the package"
 
 # A later version with another configuration; ours is edited, and the administrator has closed a directory.
 dpkg-deb -R "$DEB" /tmp/later

@@ -1,7 +1,9 @@
 # Both packages carry the same files: paths, modes, digests. Only what belongs to one kind of package differs.
 mkdir /tmp/deb /tmp/rpm
-dpkg-deb --fsys-tarfile "$DEB" | tar -x -C /tmp/deb
-(cd /tmp/rpm && rpm2cpio "$RPM" | cpio -idm --quiet)
+dpkg-deb -x "$DEB" /tmp/deb
+# Not through a pipe: cpio ends before it has read all, and rpm2cpio would fail now and then.
+rpm2cpio "$RPM" >/tmp/cpio
+(cd /tmp/rpm && cpio -idm --quiet </tmp/cpio)
 # The copyright notice, the changelog and the overrides of Debian; the license file of RPM systems; where zsh looks.
 rm -r /tmp/deb/usr/share/doc/etcd-lifeboat/{copyright,changelog.Debian.gz} /tmp/deb/usr/share/lintian /tmp/rpm/usr/share/licenses
 mv /tmp/rpm/usr/share/zsh/{site-functions,vendor-completions}

@@ -11,7 +11,7 @@ for limit in lifeboat:25 lifeboat-bootstrap:50 lifeboat-credentials:50; do
 done
 journalctl --update-catalog
 grep -o '^-- [0-9a-f]\{32\}' "$TREE/usr/lib/systemd/catalog/lifeboat.catalog" | while read -r _ id; do
-    journalctl --dump-catalog "$id" | grep -q '^Defined-By: etcd-lifeboat' || { echo "journalctl does not know $id"; exit 1; }
+    journalctl --dump-catalog "$id" | grep '^Defined-By: etcd-lifeboat' >/dev/null || { echo "journalctl does not know $id"; exit 1; }
 done
 systemctl preset-all >/dev/null 2>&1 || true
 for unit in lifeboat.service lifeboat-credentials.path; do
