@@ -69,11 +69,3 @@ fn by_a_credential() {
         restored_once(&site, &boot);
     }
 }
-
-#[test]
-fn zz_probe() {
-    let lab = Lab::new("probe");
-    let host = lab.host_off("cp1", Suite::Bookworm);
-    host.boot_with(&[], &[("lifeboat.restore", "abc")]);
-    println!("{}", host.run("ls -laR /run/credentials /run/host/credentials; cat /run/credentials/@system/*; cat /run/host/credentials/*; tr '\\0' '\\n' </proc/1/environ; systemd-run --pipe --wait -p LoadCredential=lifeboat.restore sh -c 'ls -la $CREDENTIALS_DIRECTORY; cat $CREDENTIALS_DIRECTORY/*'"));
-}

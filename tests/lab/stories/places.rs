@@ -39,7 +39,12 @@ fn a_data_dir_that_is_a_mount_point_and_a_wal_on_another_disk() {
         for dir in &wiped {
             host.ok(&format!("find {dir} -mindepth 1 -delete"));
         }
-        host.ok_for(2 * MINUTE, "systemctl start etcd");
+        host.ok("systemctl start --no-block etcd");
+        if wiped == [DATA] {
+            // A WAL that is left may hold writes that no snapshot has: a person decides, by what the gate says.
+            site.wait_gate_says("D2");
+            host.ok("lifeboat quarantine add --yes");
+        }
         site.wait_etcd();
         assert_eq!(site.get("greeting"), "hello", "{wiped:?} wiped");
         assert_eq!(before, [DATA, WAL].map(|dir| owners_and_modes(&site, dir)), "{wiped:?} wiped");
