@@ -59,16 +59,12 @@ pub fn reference() -> Reference {
             shared.clear();
         } else if bare.starts_with('[') && bare.ends_with(']') {
             let heading = bare.to_owned();
-            out.sections.push(Section {
-                heading,
-                about: about.drain(..).collect::<Vec<_>>().join(" "),
-                keys: Vec::new(),
-            });
+            out.sections.push(Section { heading, about: std::mem::take(&mut about).join(" "), keys: Vec::new() });
         } else if let Some(text) = line.strip_prefix("# ").or_else(|| line.strip_prefix("#").filter(|t| t.is_empty())) {
             about.push(text);
         } else if let (Some((name, value)), Some(section)) = (bare.split_once(" = "), out.sections.last_mut()) {
             if !about.is_empty() {
-                shared = about.drain(..).collect::<Vec<_>>().join(" ");
+                shared = std::mem::take(&mut about).join(" ");
             }
             let mut value = value.to_owned();
             // A list over several lines.
