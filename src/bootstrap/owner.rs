@@ -119,7 +119,8 @@ pub(super) fn of(dir: &Path) -> Result<Option<DirOwner>> {
         Ok(m) => Ok(Some(DirOwner {
             uid: m.uid(),
             gid: m.gid(),
-            mode: m.mode() & 0o7777,
+            // Without set-group-id and the like, which the sandbox of the unit does not let us set.
+            mode: m.mode() & 0o777,
             label: label_of(dir).and_then(|l| String::from_utf8(l).ok()),
         })),
     }

@@ -13,6 +13,7 @@ use crate::support::{Dump, EtcdProcess, Fill, Lifeboat, dump};
 
 /// Points on the way of a bootstrap, in their order. Those of `restore.` are inside its build and its last step.
 const BOOTSTRAP: &[&str] = &[
+    "bootstrap.looked",
     "restore.after_copy",
     "restore.after_edit",
     "restore.before_record",
