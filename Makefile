@@ -13,9 +13,6 @@ VERSION = $(shell sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.
 # Times in the packages are those of the commit.
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 
-# The package under test: as given, or what 'make deb' has left.
-LAB_DEB = $(abspath $(or $(LIFEBOAT_DEB),$(lastword $(sort $(wildcard $(or $(CARGO_TARGET_DIR),target)/debian/etcd-lifeboat_*_amd64.deb)))))
-
 export LIFEBOAT_TOOLS := $(TOOLS)
 
 .DEFAULT_GOAL := help
@@ -37,10 +34,11 @@ check: cargo tools ## format, lints, and the direction of imports
 	cargo clippy --test lab $(FEATURES) -- -D warnings
 	cargo test $(FEATURES) --test layers
 
-lab: cargo tools ## stories on hosts with real systemd, in containers (root or sudo); LAB=word runs those with it in their name
+# Of the package LIFEBOAT_DEB, or else of the one that is built here.
+lab: cargo tools $(if $(LIFEBOAT_DEB),,deb) ## stories on hosts with real systemd and the package, in containers (root or sudo); LAB=word: those with it in their name
 	tests/lab/rootfs.sh prerequisites
 	for suite in bookworm trixie; do tests/lab/as-root.sh tests/lab/rootfs.sh $$suite || exit 1; done
-	LIFEBOAT_DEB="$(LAB_DEB)" cargo test $(FEATURES) --test lab --config 'target."cfg(unix)".runner = "tests/lab/as-root.sh"' -- \
+	LIFEBOAT_DEB="$(if $(LIFEBOAT_DEB),$(abspath $(LIFEBOAT_DEB)),$$(echo $(CURDIR)/target/debian/etcd-lifeboat_*_amd64.deb))" cargo test $(FEATURES) --test lab --config 'target."cfg(unix)".runner = "tests/lab/as-root.sh"' -- \
 	  --test-threads=1 --nocapture $(LAB)
 
 bench: cargo tools ## peak memory and time of save and restore beside etcdctl and etcdutl (release build)

@@ -44,7 +44,8 @@ fn local(members: Vec<StoredMember>, is_learner: bool) -> impl Iterator<Item = L
     members.into_iter().map(move |m| LocalVoter { id: m.id, name: m.name, peer_urls: m.peer_urls, is_learner })
 }
 
-/// Moves `member/` (and what is in a separate WAL dir) aside, under a name that says when. Returns where `member/` is now.
+/// Moves `member/` (and what is in a separate WAL dir) aside, under a name that says when. Returns where it is now: the moved `member/`, or
+/// the directory of the moved WAL when there was no `member/`.
 ///
 /// # Errors
 /// When an etcd runs on the data, or a rename fails; what was moved by then stays where it is, and the next try goes on.
@@ -68,15 +69,16 @@ pub(super) fn quarantine(
     if let Some(wal) = &settings.wal_dir
         && !new_wal.is_some_and(|ids| wal::inspect(wal).is_ok_and(|w| (w.cluster_id, w.member_id) == ids))
     {
-        quarantine_wal(wal, &stamp)?;
+        let moved_wal = quarantine_wal(wal, &stamp)?;
+        return Ok(moved.or(moved_wal));
     }
     Ok(moved)
 }
 
 /// A WAL dir may be a mount point, which cannot be renamed: its segments are moved into a directory inside of it.
-fn quarantine_wal(wal: &Path, stamp: &str) -> Result<()> {
+fn quarantine_wal(wal: &Path, stamp: &str) -> Result<Option<PathBuf>> {
     let segments: Vec<PathBuf> = match std::fs::read_dir(wal) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).or_fail(Kind::Io, || format!("cannot read directory {}", wal.display())),
         Ok(entries) => entries
             .map(|entry| entry.map(|e| e.path()))
@@ -85,7 +87,7 @@ fn quarantine_wal(wal: &Path, stamp: &str) -> Result<()> {
             .or_fail(Kind::Io, || format!("cannot read directory {}", wal.display()))?,
     };
     if segments.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     // Segments of two lives have the same names; those of an interrupted quarantine are parts of one.
     let taken = |aside: &Path| segments.iter().filter_map(|s| s.file_name()).any(|name| aside.join(name).exists());
@@ -100,7 +102,7 @@ fn quarantine_wal(wal: &Path, stamp: &str) -> Result<()> {
         let name = segment.file_name().map(|n| n.to_owned()).unwrap_or_default();
         fs::rename_new(&segment, &aside.join(name))?;
     }
-    Ok(())
+    Ok(Some(aside))
 }
 
 fn move_aside(from: &Path, to: &Path) -> Result<Option<PathBuf>> {

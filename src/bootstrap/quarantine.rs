@@ -7,7 +7,7 @@ use crate::core::facts::{DataDir, Observed};
 use crate::core::model::Timestamp;
 use crate::error::{Error, Kind, Result, ResultExt};
 
-/// Moves `member/` aside, unless an etcd runs on it. `None`: there is none.
+/// Moves `member/` and a separate WAL aside, unless an etcd runs on them. `None`: there is neither.
 ///
 /// # Errors
 /// When an etcd runs on the data, a bootstrap is at work, or a rename fails.
@@ -23,21 +23,22 @@ pub async fn add(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>>
 /// What was moved aside, oldest first.
 ///
 /// # Errors
-/// When the data dir cannot be read.
+/// When the data dir or the WAL dir cannot be read.
 pub fn list(settings: &Settings) -> Result<Vec<PathBuf>> {
-    let dir = &settings.data_dir;
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e).or_fail(Kind::Io, || format!("cannot read directory {}", dir.display())),
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.or_fail(Kind::Io, || format!("cannot read directory {}", dir.display()))?;
-        if entry.file_name().to_string_lossy().starts_with("member.quarantine-") {
-            found.push(entry.path());
+    for dir in std::iter::once(&settings.data_dir).chain(&settings.wal_dir) {
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e).or_fail(Kind::Io, || format!("cannot read directory {}", dir.display())),
+        };
+        for entry in entries {
+            let entry = entry.or_fail(Kind::Io, || format!("cannot read directory {}", dir.display()))?;
+            if entry.file_name().to_string_lossy().starts_with("member.quarantine-") {
+                found.push(entry.path());
+            }
         }
     }
-    found.sort();
+    found.sort_by_key(|path| path.file_name().map(|n| n.to_owned()));
     Ok(found)
 }

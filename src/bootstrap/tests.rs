@@ -234,6 +234,25 @@ async fn a_new_wal_that_is_in_place_is_not_quarantined_by_the_second_try() {
     assert!(!wal_dir.join(&segment).exists());
 }
 
+/// A data dir that was wiped while its separate WAL stayed: D2 says `quarantine add`, which must then find something to move.
+#[tokio::test]
+async fn a_wal_without_its_member_is_moved_aside_by_the_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal_dir = dir.path().join("wal");
+    std::fs::create_dir(&wal_dir).unwrap();
+    let host = Host::new(dir.path(), Some(wal_dir.clone()));
+    assert_eq!(host.run().await.unwrap().outcome, Outcome::Start);
+    let settings = &host.gate.settings;
+    std::fs::remove_dir_all(settings.data_dir.join("member")).unwrap();
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D2);
+    let aside = quarantine::add(settings, host.gate.clock.now()).await.unwrap().unwrap();
+    assert_eq!(aside.parent(), Some(wal_dir.as_path()));
+    assert!(std::fs::read_dir(&aside).unwrap().count() > 0);
+    assert_eq!(quarantine::list(settings).unwrap(), [aside]);
+    assert_eq!(quarantine::add(settings, host.gate.clock.now()).await.unwrap(), None);
+    assert_ne!(host.run().await.unwrap().verdict.rule, Rule::D2);
+}
+
 /// A forced plan that was written and not followed waits in the store: only its cancellation takes the restore back.
 #[tokio::test]
 async fn a_restore_is_taken_back_until_it_is_marked() {

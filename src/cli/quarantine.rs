@@ -31,16 +31,20 @@ pub(super) async fn run(wire: &Wire, command: &QuarantineCommand, printer: &Prin
         }
         QuarantineCommand::Add { yes } => {
             let member = settings.data_dir.join("member");
-            render::ask(
-                &format!("Move {} aside? The next bootstrap treats this host as empty.", member.display()),
-                *yes,
-            )?;
+            let wal = settings.wal_dir.as_ref().map(|wal| wal.display().to_string());
+            let both =
+                wal.iter().fold(member.display().to_string(), |both, wal| format!("{both} and the WAL in {wal}"));
+            render::ask(&format!("Move {both} aside? The next bootstrap treats this host as empty."), *yes)?;
             let Some(aside) = quarantine::add(&settings, wire.clock.now()).await? else {
                 return Err(Error::new(
                     Kind::NotFound,
-                    format!("there is no {}, so nothing to move aside", member.display()),
+                    format!(
+                        "there is no {}{}, so nothing to move aside",
+                        member.display(),
+                        wal.map_or_else(String::new, |wal| format!(" and no WAL in {wal}"))
+                    ),
                 )
-                .hint("check etcd.data_dir with: lifeboat config show"));
+                .hint("check etcd.data_dir and etcd.wal_dir with: lifeboat config show"));
             };
             printer.report(&Listed { path: aside.display().to_string() }, |l| {
                 format!("moved to {}; nothing was deleted\n", l.path)
