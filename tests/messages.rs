@@ -217,7 +217,7 @@ fn of_the_gate() {
         case("autorestore off", &with("bootstrap.autorestore", "false"), dry, 3, &["S3", "autorestore", "{snap}"]),
         case("pin", &with("bootstrap.snapshot", "\"nothing\""), dry, 3, &["S1", "bootstrap.snapshot names nothing", "lifeboat ls"]),
         case("damaged", &away("\"{dir}/damaged\""), dry, 3, &["D2", "{dir}/damaged/member", "lifeboat quarantine add"]),
-        case("odd", &away("\"{dir}/odd\""), &["bootstrap", "--deadline", "2s"], 3, &["D2 REFUSE", "{dir}/odd", "hint:"]),
+        case("odd", &away("\"{dir}/odd\""), &["bootstrap", "--deadline", "2s"], 3, &["D2 REFUSE", "{dir}/odd", "hint:", "by hand"]),
         case("store down", &with("store.s3.endpoint", "\"http://127.0.0.1:1\""), dry, 4, &["P1", "wait for the store", "refuses the connection", "store.s3.endpoint"]),
         case("renamed", &[&away("\"{dir}/none\"")[..], &renamed].concat(), dry, 4, &["C1", "voters that are no longer configured", "(cp1)", "cluster.members", "lifeboat restore NAME"]),
         case("renamed: save", &renamed, &["save"], 0, &["warning: etcd's members cp1 are not in cluster.members"]),

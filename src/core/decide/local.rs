@@ -260,7 +260,15 @@ pub(super) fn damaged_or_foreign(look: &Look<'_>) -> Option<Verdict> {
     let dir = &look.policy.data_dir;
     let state = if reason == RefuseReason::Damaged { "damaged" } else { "not this host's" };
     let because = format!("the data dir {dir} is {state}: {what}");
-    let command = "type: lifeboat quarantine add (it moves member/ aside, deletes nothing)";
+    let command = match look.data_known()? {
+        DataDir::Damaged { member_present: false, .. } if look.policy.wal_dir.is_none() => {
+            "move what is there elsewhere by hand (it is no member)"
+        }
+        DataDir::Damaged { member_present: false, .. } => {
+            "type: lifeboat quarantine add (it moves the WAL aside, deletes nothing), and move other files elsewhere by hand"
+        }
+        _ => "type: lifeboat quarantine add (it moves member/ aside, deletes nothing)",
+    };
     Some(match quorate {
         Some(cluster) if look.policy.replace_damaged => Verdict::new(
             Rule::D2,

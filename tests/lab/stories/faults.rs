@@ -24,13 +24,13 @@ fn a_full_spool_and_a_full_data_dir_are_said_and_nothing_is_half() {
     // No room for what is to be restored: it waits, says so, and goes on when there is room.
     site.wipe();
     host.ok(
-        "cd /var/lib/etcd/default && free=$(df --output=avail -B1M . | tail -1) && fallocate -l $((free - 15))M ballast",
+        "cd /var/lib/etcd/default && free=$(df --output=avail -B1M . | tail -1) && fallocate -l $((free - 15))M lost+found/ballast",
     );
     host.ok("systemctl start --no-block etcd");
     site.wait_gate_says("space");
     assert_eq!(host.unit_state("etcd").active(), "inactive");
     assert!(!host.run("ls /var/lib/etcd/default/member").success(), "half a member");
-    host.ok("rm /var/lib/etcd/default/ballast");
+    host.ok("rm /var/lib/etcd/default/lost+found/ballast");
     site.wait_etcd();
     assert_eq!((site.get("greeting").as_str(), site.restores()), ("hello", 1));
 
