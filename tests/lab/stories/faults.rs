@@ -24,7 +24,7 @@ fn a_full_spool_and_a_full_data_dir_are_said_and_nothing_is_half() {
     // No room for what is to be restored: it waits, says so, and goes on when there is room.
     site.wipe();
     host.ok(
-        "cd /var/lib/etcd/default && free=$(df --output=avail -B1M . | tail -1) && fallocate -l $((free - 15))M lost+found/ballast",
+        "cd /var/lib/etcd/default && mkdir lost+found && free=$(df --output=avail -B1M . | tail -1) && fallocate -l $((free - 15))M lost+found/ballast",
     );
     host.ok("systemctl start --no-block etcd");
     site.wait_gate_says("space");
@@ -59,10 +59,22 @@ fn a_store_whose_clock_is_wrong_by_an_hour_or_by_years() {
         let round = format!("round-{n}");
         site.put("greeting", &round);
         site.save(&round);
-        site.host.ok("lifeboat verify latest");
+        let verified = site.host.run("lifeboat verify latest");
+        assert!(verified.success() && verified.text().contains("clock"), "nothing is said of {shift} s: {verified}");
         site.wipe();
         site.host.ok_for(2 * MINUTE, "systemctl start etcd");
         site.wait_etcd();
         assert_eq!((site.get("greeting"), site.restores()), (round, n + 1), "the store's clock is off by {shift} s");
     }
+
+    // A store that refuses requests from another time: the host stays down, the reason is the clock, and it goes on by itself.
+    clock.shift(HOUR);
+    clock.refuse_skewed(true);
+    site.wipe();
+    site.host.ok("systemctl start --no-block etcd");
+    site.wait_gate_says("clock");
+    assert_eq!(site.host.unit_state("etcd").active(), "inactive");
+    clock.shift(0);
+    site.wait_etcd();
+    assert_eq!((site.get("greeting").as_str(), site.restores()), ("round-3", 5));
 }

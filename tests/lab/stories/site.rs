@@ -58,7 +58,8 @@ impl<'lab> Site<'lab> {
         self.host.ok_for(3 * MINUTE, &format!("cd /root && {}", readme::block("install")));
         self.host.ok(&self.localized(&readme::block("configure")));
         if !self.more.is_empty() {
-            self.host.write_config("conf.d/60-story.toml", &self.more);
+            // After site.toml, which it corrects.
+            self.host.write_config("conf.d/story.toml", &self.more);
         }
     }
 
