@@ -10,7 +10,7 @@ for page in "$TREE"/usr/share/man/man*/*.gz; do
     [ -z "$said" ] || { echo "$page: $said"; exit 1; }
 done
 # Every command of --help has its page.
-"$binary" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p' | grep -v '^help$' >/tmp/commands
+"$binary" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z][a-z-]*\) .*/\1/p' | grep -v '^help$' >/tmp/commands
 [ "$(wc -l </tmp/commands)" -gt 10 ]
 while read -r command; do
     [ -e "$TREE/usr/share/man/man1/lifeboat-$command.1.gz" ] || { echo "no page of 'lifeboat $command'"; exit 1; }

@@ -27,7 +27,7 @@ fn a_full_spool_and_a_full_data_dir_are_said_and_nothing_is_half() {
         "cd /var/lib/etcd/default && mkdir lost+found && free=$(df --output=avail -B1M . | tail -1) && fallocate -l $((free - 15))M lost+found/ballast",
     );
     host.ok("systemctl start --no-block etcd");
-    site.wait_gate_says("space");
+    site.wait_gate_says("make room on the file system of /var/lib/etcd/default");
     assert_eq!(host.unit_state("etcd").active(), "inactive");
     assert!(!host.run("ls /var/lib/etcd/default/member").success(), "half a member");
     host.ok("rm /var/lib/etcd/default/lost+found/ballast");
