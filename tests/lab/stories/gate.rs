@@ -117,14 +117,14 @@ fn the_way_round_for_the_worst_hour_works_as_the_readme_says() {
 
     // A gate that cannot even run.
     host.ok("lifeboat setup");
-    host.ok("mv /usr/bin/lifeboat /root/ && printf '#!/bin/sh\\nexit 1\\n' > /usr/bin/lifeboat && chmod 755 /usr/bin/lifeboat");
+    host.ok("mv /usr/bin/lifeboat /srv/ && printf '#!/bin/sh\\nexit 1\\n' > /usr/bin/lifeboat && chmod 755 /usr/bin/lifeboat");
     host.wait_for("the first gate to end", MINUTE, |h| {
         (h.unit_state("lifeboat-bootstrap").active() != "activating").then_some(())
     });
     assert!(!host.run("systemctl restart etcd").success(), "the gate failed, and etcd started");
     host.ok(&readme::block("worst hour"));
     site.wait_etcd();
-    host.ok("mv /root/lifeboat /usr/bin/lifeboat");
+    host.ok("mv /srv/lifeboat /usr/bin/lifeboat");
 
     // And back again.
     host.ok("lifeboat setup");

@@ -28,7 +28,7 @@ fn life_of_a_package(suite: Suite) {
 
     let (etcd, agent) = (site.pid("etcd"), site.pid("lifeboat"));
     host.ok("sed -i '1i # edited by a person' /etc/lifeboat/lifeboat.toml");
-    host.ok("DEBIAN_FRONTEND=noninteractive dpkg -i /root/etcd-lifeboat_*.deb");
+    host.ok("DEBIAN_FRONTEND=noninteractive dpkg -i /srv/etcd-lifeboat_*.deb");
     assert_eq!(etcd, site.pid("etcd"), "a reinstallation restarted etcd");
     assert_ne!(agent, site.pid("lifeboat"), "the agent goes on with the old program");
     assert!(host.ok("head -1 /etc/lifeboat/lifeboat.toml").contains("edited by a person"));

@@ -54,8 +54,8 @@ impl<'lab> Site<'lab> {
         self.etcd.configure(&self.host);
         let package = self.lab.package().expect("LIFEBOAT_DEB names the package; run: make lab");
         let name = package.file_name().and_then(|n| n.to_str()).expect("a file name").to_owned();
-        self.host.copy_in(&package, &format!("/root/{name}"), 0o644);
-        self.host.ok_for(3 * MINUTE, &format!("cd /root && {}", readme::block("install")));
+        self.host.copy_in(&package, &format!("/srv/{name}"), 0o644);
+        self.host.ok_for(3 * MINUTE, &format!("cd /srv && {}", readme::block("install")));
         self.host.ok(&self.localized(&readme::block("configure")));
         if !self.more.is_empty() {
             // After site.toml, which it corrects.
