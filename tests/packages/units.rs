@@ -31,7 +31,7 @@ fn the_gate_waits_and_is_passed_at_each_start() {
         ("RefuseManualStop", "yes"),
         ("StartLimitIntervalSec", "0"),
         ("LimitCORE", "0"),
-        ("ExecStart", "/usr/bin/lifeboat bootstrap"),
+        ("ExecStart", "/usr/bin/lifeboat bootstrap --wait"),
         ("StateDirectory", "lifeboat-bootstrap"),
         ("StateDirectoryMode", "0755"),
     ] {
