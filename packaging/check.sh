@@ -33,4 +33,4 @@ for check in ${CHECKS:-lint units programs payload deb rpm}; do
     fi
 done
 echo "packages: $passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -244,7 +244,7 @@ fn units_are_read_as_systemd_would() {
     image.write("var/lib/other/etcd.env", "ETCD_DATA_DIR=/var/lib/etcd/default\n");
     image.write(
         "usr/lib/systemd/system/etcd.service",
-        "[Service]\nEnvironmentFile=-/var/lib/other/etcd.env\nExecStart=/usr/bin/etcd\n",
+        "[Service]\nEnvironment=ETCD_DATA_DIR=/var/lib/etcd/new\nEnvironmentFile=-/var/lib/other/etcd.env\nExecStart=/usr/bin/etcd\n",
     );
     image.configure("/var/lib/etcd/default", "/var/lib/etcd/new");
     image.configure("/var/lib/other/etcd.env", "/var/lib/third/etcd.env");

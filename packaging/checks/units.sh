@@ -13,7 +13,8 @@ journalctl --update-catalog
 grep -o '^-- [0-9a-f]\{32\}' "$TREE/usr/lib/systemd/catalog/lifeboat.catalog" | while read -r _ id; do
     journalctl --dump-catalog "$id" | grep '^Defined-By: etcd-lifeboat' >/dev/null || { echo "journalctl does not know $id"; exit 1; }
 done
-systemctl preset-all >/dev/null 2>&1 || true
+systemctl preset lifeboat.service lifeboat-credentials.path
 for unit in lifeboat.service lifeboat-credentials.path; do
-    [ "$(systemctl is-enabled "$unit" 2>/dev/null)" != enabled ] || { echo "$unit is enabled by default"; exit 1; }
+    state=$(systemctl is-enabled "$unit") || true
+    [ "$state" = disabled ] || { echo "$unit is '$state' by default"; exit 1; }
 done

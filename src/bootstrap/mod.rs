@@ -27,6 +27,7 @@ mod voice;
 pub use cancel::{TakenBack, take_back};
 pub use gather::Endpoint;
 pub use memory::MemoryFile;
+pub use mount::remember as remember_mount;
 pub use requests::{Credential, KernelCommandLine, RequestFile, RequestSources};
 pub use run::{Bootstrap, Outcome, Pause, Reload, Report, RunOptions};
 pub use voice::{Voice, status_line};

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::MemoryFile;
 use crate::core::facts::{Cause, CauseCode, DataDir, Memory, Observed};
 use crate::error::{Error, Kind, Result, ResultExt};
 
@@ -33,6 +34,18 @@ pub(super) fn point_of(path: &Path) -> Result<Option<PathBuf>> {
         here = up;
     }
     Ok(None)
+}
+
+/// Keeps in mind which file system the data dir is on, when that is not the root's and nothing is remembered yet: a host whose etcd has not passed
+/// the gate so far may find its disk missing at the next boot.
+///
+/// # Errors
+/// When it cannot be found out, or the memory in `state_dir` cannot be read or written.
+pub fn remember(state_dir: &Path, data_dir: &Path) -> Result<()> {
+    let Some(point) = point_of(data_dir)? else { return Ok(()) };
+    MemoryFile::new(state_dir).change(|memory| {
+        memory.data_dir_mount.get_or_insert_with(|| point.display().to_string());
+    })
 }
 
 /// `seen`, unless the data dir lies on the file system beneath the one that it was on when etcd last started: then nothing is known of it.
@@ -65,6 +78,19 @@ pub(super) fn judge(seen: Observed<DataDir>, data_dir: &Path, memory: &Memory) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_file_system_of_now_is_kept_in_mind_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = |dir: &Path| MemoryFile::new(dir).observe().known().unwrap().data_dir_mount.clone();
+        remember(dir.path(), Path::new("/proc/etcd")).unwrap();
+        assert_eq!(mount(dir.path()).as_deref(), Some("/proc"));
+        remember(dir.path(), Path::new("/sys/etcd")).unwrap();
+        assert_eq!(mount(dir.path()).as_deref(), Some("/proc"), "what the gate has seen since is not replaced");
+        let other = tempfile::tempdir().unwrap();
+        remember(other.path(), Path::new("/")).unwrap();
+        assert_eq!(mount(other.path()), None);
+    }
 
     #[test]
     fn a_missing_mount_is_unknown_and_never_empty() {

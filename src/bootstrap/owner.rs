@@ -8,7 +8,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use nix::unistd::{Gid, Uid, chown};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{Gid, Uid, fchownat};
 
 use super::Settings;
 use crate::core::facts::{DirOwner, Memory};
@@ -148,14 +149,18 @@ fn give(path: &Path, now: &Metadata, (uid, gid): (u32, u32)) -> Result<()> {
     if (now.uid(), now.gid()) == (uid, gid) {
         return Ok(());
     }
-    chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(|e| {
-        let text = format!("cannot give {} to uid {uid} and gid {gid}, who etcd runs as", path.display());
-        Error::new(Kind::Io, text).caused_by(io::Error::from(e)).hint("run it as root, as the unit does")
-    })
+    // Never through a link: whoever owns the directory may have put one there.
+    fchownat(AT_FDCWD, path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(
+        |e| {
+            let text = format!("cannot give {} to uid {uid} and gid {gid}, who etcd runs as", path.display());
+            Error::new(Kind::Io, text).caused_by(io::Error::from(e)).hint("run it as root, as the unit does")
+        },
+    )
 }
 
 fn hand_over(tree: &Path, owner: (u32, u32), label: Option<&[u8]>) -> Result<()> {
     let mut pending = vec![tree.to_path_buf()];
+    let mut all = Vec::new();
     while let Some(path) = pending.pop() {
         let meta = path.symlink_metadata().or_fail(Kind::Io, || format!("cannot stat {}", path.display()))?;
         if meta.is_dir() {
@@ -163,9 +168,13 @@ fn hand_over(tree: &Path, owner: (u32, u32), label: Option<&[u8]>) -> Result<()>
                 pending.push(entry.or_fail(Kind::Io, || format!("cannot read {}", path.display()))?.path());
             }
         }
-        give(&path, &meta, owner)?;
+        all.push((path, meta));
+    }
+    // What is in a directory before the directory: its new owner may change what lies there.
+    for (path, meta) in all.iter().rev() {
+        give(path, meta, owner)?;
         if let Some(label) = label {
-            relabel(&path, label);
+            relabel(path, label);
         }
     }
     Ok(())

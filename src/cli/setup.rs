@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::args::SetupArgs;
 use super::render::{self, Printer};
 use super::wire::utf8;
+use crate::bootstrap;
 use crate::config::{self, DEFAULT_PATH, Loaded};
 use crate::error::{Error, Kind, Result};
 use crate::setup::{self, Note, Place, Report, State};
@@ -41,6 +42,9 @@ async fn apply(config: Option<&Path>, place: Place<'_>) -> Result<Report> {
     let bare = ("CREDENTIALS_DIRECTORY".to_owned(), setup::BARE_NAMES.to_owned());
     let loaded = config::load(Some(&path), env.chain([bare]))?;
     let mut report = setup::apply(&loaded.settings, place).await?;
+    if place.root.is_none() && !place.dry_run {
+        bootstrap::remember_mount(&loaded.settings.bootstrap.state_dir, &loaded.settings.etcd.data_dir)?;
+    }
     let mut notes = elsewhere(&loaded, &path, place);
     notes.append(&mut report.notes);
     report.notes = notes;

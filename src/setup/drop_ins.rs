@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A file of our name.
-struct Found {
+pub(super) struct Found {
     path: PathBuf,
     ours: bool,
 }
@@ -84,11 +84,11 @@ fn of_ours(unit: &str) -> bool {
     [GATE, AGENT, WATCH].contains(&unit)
 }
 
-/// Makes the files on disk be these, and no others of ours.
+/// Every file of our name, when those that are to be written are ours, or not there yet.
 ///
 /// # Errors
-/// When a file that is not ours has one of the names (nothing is changed then), or a file cannot be written or removed.
-pub(super) fn replace(wanted: &[DropIn], place: Place<'_>) -> Result<Vec<Change>> {
+/// When one of them is somebody else's.
+pub(super) fn ours_or_none(wanted: &[DropIn], place: Place<'_>) -> Result<Vec<Found>> {
     let units = place.units();
     let found = find(&units)?;
     let paths: Vec<PathBuf> = wanted.iter().map(|w| in_unit(&units, &w.unit)).collect();
@@ -102,6 +102,17 @@ pub(super) fn replace(wanted: &[DropIn], place: Place<'_>) -> Result<Vec<Change>
         )
         .hint("rename it if it is yours, or remove it, then type the same again"));
     }
+    Ok(found)
+}
+
+/// Makes the files on disk be these, and no others of ours.
+///
+/// # Errors
+/// When a file that is not ours has one of the names (nothing is changed then), or a file cannot be written or removed.
+pub(super) fn replace(wanted: &[DropIn], place: Place<'_>) -> Result<Vec<Change>> {
+    let units = place.units();
+    let found = ours_or_none(wanted, place)?;
+    let paths: Vec<PathBuf> = wanted.iter().map(|w| in_unit(&units, &w.unit)).collect();
     let mut changes = Vec::new();
     for (drop_in, path) in wanted.iter().zip(paths.iter()) {
         let same = read(path)?.is_some_and(|old| old == drop_in.content);
@@ -171,6 +182,10 @@ pub async fn remove(place: Place<'_>) -> Result<Report> {
     }
     // Also when nothing was left to remove: an earlier run may have been cut off before this.
     if live {
+        // A start of etcd may have come in between: what holds it back ends with this.
+        if !released.is_empty() && systemctl::gate_runs().await? {
+            systemctl::end_gate().await?;
+        }
         systemctl::daemon_reload().await?;
     }
     let next = match place.dry_run {

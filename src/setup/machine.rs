@@ -66,10 +66,15 @@ impl Machine<'_> {
         let ours: Vec<&Path> =
             ours.iter().map(PathBuf::as_path).chain([settings.etcd.environment_file.as_path()]).collect();
         let mut environment = unit.environment.clone();
+        let mut unclear = None;
         for file in unit.environment_files.iter().filter(|f| !ours.contains(&f.as_path())) {
-            environment.extend(self.text(file).map(|text| variables(&text)).unwrap_or_default());
+            match self.variables(&named(file, &settings.etcd.unit)) {
+                Ok(more) => environment.extend(more),
+                Err(why) => unclear = unclear.or(Some(format!("{}, {why}", file.display()))),
+            }
         }
         let mut start = Start::of_unit(&settings.etcd.unit, &unit, environment);
+        start.unclear = unclear;
         let named = start.config_file_path().map(PathBuf::from);
         start.config_file = named.map(|path| {
             let text = self.text(&path);
@@ -78,11 +83,38 @@ impl Machine<'_> {
         Ok(start)
     }
 
+    /// The variables of an environment file; why they cannot be told, otherwise. A file that is not there has none.
+    fn variables(&self, file: &Path) -> std::result::Result<Vec<(String, String)>, &'static str> {
+        let name = file.to_string_lossy();
+        if name.contains('%') {
+            return Err("whose name has a specifier in it");
+        }
+        if name.contains(['*', '?', '[']) {
+            return Err("which is a pattern");
+        }
+        if !self.has_file(file) {
+            return Ok(Vec::new());
+        }
+        let text = self.text(file).ok_or("which cannot be read")?;
+        variables(&text).ok_or("whose lines are continued or quoted over several lines")
+    }
+
     fn text(&self, path: &Path) -> Option<String> {
         let path = self.at(path);
         let small = fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
         if small { fs::read_to_string(path).ok() } else { None }
     }
+}
+
+/// A path of a unit file with the specifiers of the unit's own name put in.
+fn named(path: &Path, unit: &str) -> PathBuf {
+    let Some(text) = path.to_str() else { return path.to_owned() };
+    let bare = unit.trim_end_matches(".service");
+    let (prefix, instance) = bare.split_once('@').unwrap_or((bare, ""));
+    [("%n", unit), ("%N", bare), ("%p", prefix), ("%i", instance)]
+        .iter()
+        .fold(text.to_owned(), |t, (of, by)| t.replace(of, by))
+        .into()
 }
 
 /// The arguments of etcd's container.
@@ -201,6 +233,27 @@ fn unescape(field: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_cannot_be_told_are_not_taken_for_none() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("etc")).unwrap();
+        for (name, text) in [("plain", "A=1\n"), ("etcd", "A=1\n"), ("long", "A=\"1 \\\n 2\"\n")] {
+            std::fs::write(root.path().join("etc").join(name), text).unwrap();
+        }
+        let machine = Machine { root: Some(root.path()) };
+        for (file, expected) in [
+            ("/etc/plain", Some(1)),
+            ("/etc/%p", Some(1)),
+            ("/etc/none", Some(0)),
+            ("/etc/*", None),
+            ("/etc/%H", None),
+            ("/etc/long", None),
+        ] {
+            let found = machine.variables(&named(Path::new(file), "etcd@cp1.service"));
+            assert_eq!(found.ok().map(|v| v.len()), expected, "{file}");
+        }
+    }
 
     #[test]
     fn mount_points_are_found() {

@@ -31,7 +31,7 @@ pub use drop_ins::{remove, ungiven};
 pub use named_files::BARE_NAMES;
 
 use machine::Machine;
-use plan::{Plan, plan};
+use plan::{Host, Plan, plan};
 
 /// Name of everything that is written here.
 pub const FILE_NAME: &str = "50-lifeboat-setup.conf";
@@ -147,7 +147,15 @@ fn within(root: Option<&Path>, path: &Path) -> PathBuf {
 pub async fn apply(settings: &Settings, place: Place<'_>) -> Result<Report> {
     let units = match place.root {
         Some(root) => unit_files::observe(root, &settings.etcd.unit)?,
-        None => systemctl::observe(&settings.etcd.unit).await?,
+        None => {
+            let mut units = systemctl::observe(&settings.etcd.unit).await?;
+            // What counts at etcd's next start is what the files say, not what systemd has read of them.
+            if units.needs_reload && !place.dry_run {
+                systemctl::daemon_reload().await?;
+                units = systemctl::observe(&settings.etcd.unit).await?;
+            }
+            units
+        }
     };
     if !units.gate_installed {
         return Err(Error::new(
@@ -158,9 +166,11 @@ pub async fn apply(settings: &Settings, place: Place<'_>) -> Result<Report> {
     }
     let machine = Machine { root: place.root };
     let start = machine.start(settings, units.etcd)?;
-    let Plan { files, mut notes } = plan(settings, start.as_ref(), &machine, place.root.is_some())?;
+    let host = Host { image: place.root.is_some(), restarts_directly: units.restarts_directly };
+    let Plan { files, mut notes } = plan(settings, start.as_ref(), &machine, host)?;
     notes.splice(0..0, units.notes);
     let released = drop_ins::released(&files, place)?;
+    drop_ins::ours_or_none(&files, place)?;
     if units.gate_runs && !released.is_empty() && !place.dry_run {
         systemctl::end_gate().await?;
         notes.push(Note::ended_gate(&released));
@@ -179,7 +189,7 @@ pub async fn apply(settings: &Settings, place: Place<'_>) -> Result<Report> {
     let mut next = next_steps(settings, place, units.agent_runs.then(|| changed(AGENT) || changed(WATCH)));
     if units.gate_runs && released.is_empty() && changed(GATE) && !place.dry_run {
         // It works in the sandbox of its start.
-        next.insert(0, format!("systemctl kill {GATE}; systemctl restart {}", settings.etcd.unit));
+        next.insert(0, format!("systemctl kill {GATE}; sleep 10; systemctl restart {}", settings.etcd.unit));
     }
     Ok(Report { dry_run: place.dry_run, unit: Some(settings.etcd.unit.clone()), files: changes, reloaded, notes, next })
 }

@@ -13,6 +13,11 @@ const HANDED: &str =
 const WATCHED: &str = "The same files: when one changes, the agent is started again.";
 const WAITS: &str = "This unit waits for the gate of etcd. In the worst hour: rm this file, systemctl daemon-reload, and start the unit.";
 
+/// A gate that was killed, or that systemd could not even start, would leave etcd down for good: whatever requires a unit that failed once is
+/// not started when it succeeds later. A stop by SIGTERM stays one.
+const AGAIN: [&str; 4] =
+    ["Restart=on-abnormal", "RestartMode=direct", "RestartSec=2s", "RestartPreventExitStatus=SIGTERM SIGINT SIGHUP"];
+
 /// A file that is to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DropIn {
@@ -29,13 +34,22 @@ pub(super) struct Plan {
     pub(super) notes: Vec<Note>,
 }
 
-/// The drop-ins that these settings call for. `image`: for a host that is still to be made.
+/// The host that the drop-ins are for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Host {
+    /// It is still to be made.
+    pub(super) image: bool,
+    /// Its systemd (254 and newer) can restart a unit without failing those that wait for it.
+    pub(super) restarts_directly: bool,
+}
+
+/// The drop-ins that these settings call for.
 ///
 /// # Errors
 /// When a secret is missing, etcd's unit contradicts the configuration, or a path cannot be written into a unit file.
-pub(super) fn plan(settings: &Settings, start: Option<&Start>, disk: &dyn Disk, image: bool) -> Result<Plan> {
+pub(super) fn plan(settings: &Settings, start: Option<&Start>, disk: &dyn Disk, host: Host) -> Result<Plan> {
     let judged = judge(settings, start, disk)?;
-    let given = named_files::given(settings, disk, image)?;
+    let given = named_files::given(settings, disk, host.image)?;
     let gate = writable::of_the_gate(settings, disk)?;
     let agent = writable::of_the_agent(settings, disk)?;
     let read_write = |words: &[String]| (!words.is_empty()).then(|| format!("ReadWritePaths={}", words.join(" ")));
@@ -52,7 +66,8 @@ pub(super) fn plan(settings: &Settings, start: Option<&Start>, disk: &dyn Disk, 
     };
     let mounts = gate.mounts.join(" ");
     let after = if mounts.is_empty() { Vec::new() } else { vec![format!("Wants={mounts}"), format!("After={mounts}")] };
-    add(GATE, WRITES, &[("Unit", after), ("Service", read_write(&gate.words).into_iter().collect())]);
+    let again = host.restarts_directly.then_some(AGAIN).into_iter().flatten().map(str::to_owned);
+    add(GATE, WRITES, &[("Unit", after), ("Service", read_write(&gate.words).into_iter().chain(again).collect())]);
     add(AGENT, HANDED, &[("Service", given.load.into_iter().chain(read_write(&agent.words)).collect())]);
     add(WATCH, WATCHED, &[("Path", given.watch)]);
     let mut environment = Vec::new();

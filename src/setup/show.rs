@@ -18,6 +18,13 @@ pub(super) const PROPERTIES: [&str; 9] = [
     "User",
 ];
 
+/// The release in the `Version=` of the manager; none when it is not told in a way that we know.
+pub(super) fn major(text: &str) -> Option<u32> {
+    let version = text.trim().strip_prefix("Version=")?;
+    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
+    version[..digits].parse().ok()
+}
+
 /// The properties of one unit.
 #[derive(Debug, Default)]
 pub(super) struct Shown(Vec<(String, String)>);

@@ -15,6 +15,10 @@ use super::{Note, syntax};
 /// Flags whose variables are in our environment file.
 const OURS: [&str; 4] = ["name", "data-dir", "wal-dir", "initial-cluster-state"];
 
+/// Programs that start another one with its arguments as they are.
+const HANDS_ON: [&str; 12] =
+    ["bash", "chrt", "dash", "env", "ionice", "nice", "numactl", "runuser", "setpriv", "sh", "stdbuf", "taskset"];
+
 /// What a unit says about the program that it starts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct EtcdUnit {
@@ -45,6 +49,8 @@ pub(super) struct Start {
     pub(super) working_directory: Option<PathBuf>,
     /// Who runs it; empty: root.
     pub(super) user: String,
+    /// What could not be read of that, and why: there may be more variables than these.
+    pub(super) unclear: Option<String>,
 }
 
 /// What follows from it.
@@ -85,17 +91,23 @@ fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The variables of an environment file.
-pub(super) fn variables(text: &str) -> Vec<(String, String)> {
+/// The variables of an environment file; `None` when a line goes on in the next one.
+pub(super) fn variables(text: &str) -> Option<Vec<(String, String)>> {
     let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(['#', ';']));
-    lines
-        .filter_map(|line| {
-            let (name, value) = line.split_once('=')?;
-            let value = value.trim();
-            let quoted = ['"', '\''].iter().find_map(|q| value.strip_prefix(*q)?.strip_suffix(*q));
-            Some((name.trim().to_owned(), quoted.unwrap_or(value).to_owned()))
-        })
-        .collect()
+    let mut found = Vec::new();
+    for line in lines {
+        if line.ends_with('\\') {
+            return None;
+        }
+        let Some((name, value)) = line.split_once('=') else { continue };
+        let value = value.trim();
+        let value = match value.chars().next().filter(|c| matches!(c, '"' | '\'')) {
+            Some(quote) => value.strip_prefix(quote)?.strip_suffix(quote)?,
+            None => value,
+        };
+        found.push((name.trim().to_owned(), value.to_owned()));
+    }
+    Some(found)
 }
 
 /// A setting of etcd and where it comes from.
@@ -117,6 +129,7 @@ impl Start {
             config_file: None,
             working_directory: unit.working_directory.clone(),
             user: unit.user.clone(),
+            unclear: None,
         }
     }
 
@@ -171,10 +184,12 @@ impl Start {
         by_flag.or_else(|| self.variable(flag).map(|v| Set { value: v.to_owned(), by: variable() }))
     }
 
-    /// Whether the program is etcd itself, and not something that may give it flags of its own.
+    /// Whether the program is etcd itself, at most behind something that hands on what it was given, and not a script or a container of that name.
     fn is_etcd(&self) -> bool {
-        let file_name = |w: &String| w.rsplit('/').next().unwrap_or_default().to_owned();
-        self.words.iter().map(file_name).any(|name| name == "etcd")
+        let name = |w: &str| w.rsplit('/').next().unwrap_or_default().to_owned();
+        let Some(at) = self.words.iter().position(|w| name(w) == "etcd") else { return false };
+        let hands_on = self.words.first().is_some_and(|first| at == 0 || HANDS_ON.contains(&name(first).as_str()));
+        hands_on && !self.words.get(at).is_some_and(|w| w.contains("/init.d/"))
     }
 }
 
@@ -211,7 +226,7 @@ pub(super) fn judge(settings: &Settings, start: Option<&Start>, disk: &dyn Disk)
     if etcd.managed_by == ManagedBy::Systemd {
         environment(settings, start, &mut judged);
     }
-    directories(settings, start, disk, judged.give_environment)?;
+    directories(settings, start, disk)?;
     if start.flag("force-new-cluster").is_some_and(|v| v != "false")
         || start.variable("force-new-cluster") == Some("true")
     {
@@ -282,6 +297,13 @@ fn environment(settings: &Settings, start: &Start, judged: &mut Judged) {
         )));
         return;
     }
+    if let Some(unclear) = &start.unclear {
+        judged.notes.push(Note::warning(format!(
+            "{source} reads {unclear}: what etcd is started with cannot be told, and {file} is not given to it; check that its data dir is {}, and {by_hand}",
+            settings.etcd.data_dir.display()
+        )));
+        return;
+    }
     if !start.is_etcd() {
         let program = start.words.first().map_or("nothing", String::as_str);
         judged.notes.push(Note::plain(format!(
@@ -292,8 +314,9 @@ fn environment(settings: &Settings, start: &Start, judged: &mut Judged) {
     judged.give_environment = true;
 }
 
-/// Refuses when etcd works elsewhere. `given`: our environment file will set both directories.
-fn directories(settings: &Settings, start: &Start, disk: &dyn Disk, given: bool) -> Result<()> {
+/// Refuses when etcd works elsewhere, or would without us: our environment file goes with the drop-in, and an etcd that only we had told where its
+/// data is would then begin anew beside it.
+fn directories(settings: &Settings, start: &Start, disk: &dyn Disk) -> Result<()> {
     let etcd = &settings.etcd;
     let same = |a: &Path, b: &Path| disk.real(a) == disk.real(b);
     let absolute = |text: &str| match &start.working_directory {
@@ -319,13 +342,20 @@ fn directories(settings: &Settings, start: &Start, disk: &dyn Disk, given: bool)
                 return Err(contradiction("data", &theirs, &set.by, "etcd.data_dir", &ours));
             }
         }
-        None if start.is_etcd() && !unreadable => {
+        None if start.is_etcd() && !unreadable && start.unclear.is_none() => {
             let name = start.set("name").map_or_else(|| "default".to_owned(), |n| n.value);
             let theirs = absolute(&format!("{name}.etcd")).filter(|t| certain(&name) && !same(t, &etcd.data_dir));
-            // With our variables it will be where it is configured; what is already there must not be left behind.
-            if let Some(theirs) = theirs.filter(|t| !given || disk.is_dir(&t.join("member"))) {
+            if let Some(theirs) = theirs {
                 let ours = etcd.data_dir.display().to_string();
-                return Err(contradiction("data", &theirs, "etcd's default", "etcd.data_dir", &ours));
+                let e = contradiction("data", &theirs, "etcd's default", "etcd.data_dir", &ours);
+                // What is already there must not be left behind.
+                return Err(match disk.is_dir(&theirs.join("member")) {
+                    true => e,
+                    false => e.hint(format!(
+                        "systemctl edit {}, and add below [Service]: Environment=ETCD_DATA_DIR={ours}; then type the same again",
+                        start.source
+                    )),
+                });
             }
         }
         _ => {}
@@ -341,14 +371,14 @@ fn directories(settings: &Settings, start: &Start, disk: &dyn Disk, given: bool)
                 return Err(contradiction("WAL", &theirs, &set.by, "etcd.wal_dir", &ours));
             }
         }
-        (None, Some(ours)) if !given && start.is_etcd() && !unreadable => {
+        (None, Some(ours)) if start.is_etcd() && !unreadable && start.unclear.is_none() => {
             let text = format!(
                 "etcd.wal_dir is {}, but {} starts etcd without --wal-dir: nothing was written",
                 ours.display(),
                 start.source
             );
             return Err(Error::new(Kind::Config, text).hint(format!(
-                "remove wal_dir from [etcd], or let {} say --wal-dir={}",
+                "remove wal_dir from [etcd], or: systemctl edit {}, and add below [Service]: Environment=ETCD_WAL_DIR={}",
                 start.source,
                 ours.display()
             )));
@@ -356,4 +386,29 @@ fn directories(settings: &Settings, start: &Start, disk: &dyn Disk, given: bool)
         _ => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_etcd_itself_is_etcd() {
+        for (line, expected) in [
+            ("/usr/bin/etcd", true),
+            ("/usr/bin/etcd --name x", true),
+            ("/usr/bin/env A=b /opt/etcd/etcd", true),
+            ("/bin/bash -c GOMAXPROCS=$(nproc) /usr/bin/etcd", true),
+            ("/usr/bin/nice -n 5 etcd", true),
+            ("/etc/init.d/etcd start", false),
+            ("/bin/sh /etc/init.d/etcd start", false),
+            ("/usr/bin/podman start -a etcd", false),
+            ("/usr/bin/docker run --name etcd etcd", false),
+            ("/usr/local/bin/start-etcd.sh", false),
+            ("", false),
+        ] {
+            let start = Start { words: line.split_whitespace().map(str::to_owned).collect(), ..Start::default() };
+            assert_eq!(start.is_etcd(), expected, "{line}");
+        }
+    }
 }

@@ -13,6 +13,9 @@ use super::{AGENT, GATE, Note, WATCH};
 /// systemd answers in milliseconds; a host that is starting or out of memory takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// First release of systemd with `RestartMode=direct`.
+const RESTARTS_DIRECTLY: u32 = 254;
+
 /// What was found out about the units.
 #[derive(Debug, Default)]
 pub(super) struct Units {
@@ -24,6 +27,8 @@ pub(super) struct Units {
     pub(super) gate_runs: bool,
     /// Whether the agent is running.
     pub(super) agent_runs: bool,
+    /// Whether this systemd can restart a unit without failing those that wait for it.
+    pub(super) restarts_directly: bool,
     /// Whether files of these units have changed since systemd read them.
     pub(super) needs_reload: bool,
     /// What a person should know.
@@ -71,7 +76,8 @@ pub(super) async fn gate_runs() -> Result<bool> {
 /// # Errors
 /// When it does not end.
 pub(super) async fn end_gate() -> Result<()> {
-    for signal in ["SIGTERM", "SIGKILL"] {
+    // systemd may start one that was killed again; that one can still be ended in good order.
+    for signal in ["SIGTERM", "SIGKILL", "SIGTERM"] {
         systemctl(&["kill", &format!("--signal={signal}"), "--", GATE]).await?;
         for _ in 0..100 {
             if !gate_runs().await? {
@@ -108,6 +114,8 @@ pub(super) async fn observe(unit: &str) -> Result<Units> {
         gate_installed: gate.get("LoadState") == "loaded",
         gate_runs: gate.get("ActiveState") == "activating",
         agent_runs: matches!(agent.get("ActiveState"), "active" | "activating" | "reloading"),
+        restarts_directly: show::major(&systemctl(&["show", "--property=Version"]).await?)
+            .is_some_and(|major| major >= RESTARTS_DIRECTLY),
         needs_reload: [etcd, gate, agent, watch].iter().any(|u| u.get("NeedDaemonReload") == "yes"),
         notes: Vec::new(),
     };

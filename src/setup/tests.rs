@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::machine::Disk;
-use super::plan::{Plan, plan};
+use super::plan::{Host, Plan, plan};
 use super::start::{EtcdUnit, Start, expand, variables};
 use super::*;
 use crate::config;
@@ -89,7 +89,7 @@ fn start_of(service: &str) -> Start {
 const PLAIN: &str = "ExecStart=/usr/bin/etcd $DAEMON_ARGS\nEnvironment=ETCD_DATA_DIR=/var/lib/etcd";
 
 fn planned(more: &str, service: &str, disk: &Fake) -> Result<Plan> {
-    plan(&settings(more), Some(&start_of(service)), disk, false)
+    plan(&settings(more), Some(&start_of(service)), disk, Host::default())
 }
 
 /// The file of a unit, without its two lines of comment.
@@ -130,14 +130,14 @@ fn the_unit_that_waits_is_the_one_that_starts_etcd() {
         ("etcd.managed_by = \"rke2\"", "rke2-server.service"),
         ("etcd.unit = \"etcd@cp1.service\"", "etcd@cp1.service"),
     ] {
-        let plan = plan(&settings(more), None, &disk(), false).unwrap();
+        let plan = plan(&settings(more), None, &disk(), Host::default()).unwrap();
         assert_eq!(
             file(&plan, unit),
             "[Unit]\nRequires=lifeboat-bootstrap.service\nAfter=lifeboat-bootstrap.service\n",
             "without having seen the flags, no variables are given: {unit}"
         );
     }
-    let plan = plan(&settings("etcd.managed_by = \"k3s\""), None, &disk(), false).unwrap();
+    let plan = plan(&settings("etcd.managed_by = \"k3s\""), None, &disk(), Host::default()).unwrap();
     assert!(texts(&plan).contains("/var/lib/rancher/k3s/server/db/etcd"), "{}", texts(&plan));
 }
 
@@ -216,14 +216,14 @@ fn a_unit_that_contradicts_the_configuration_is_refused() {
 
 #[test]
 fn a_unit_that_agrees_is_accepted() {
+    let with_wal = format!("{PLAIN}\nEnvironment=ETCD_WAL_DIR=/srv/wal");
     for (more, service) in [
         ("", "Environment=ETCD_DATA_DIR=/var/lib/etcd/\nExecStart=/usr/bin/etcd"),
         ("", "Environment=ETCD_DATA_DIR=/var/lib/%i\nExecStart=/usr/bin/etcd"),
         ("", "ExecStart=/usr/bin/etcd --data-dir=/var/lib/etcd --wal-dir=/var/lib/etcd/member/wal"),
         ("", "ExecStart=/usr/bin/etcd --config-file /etc/e.yml"),
-        ("", "ExecStart=/usr/bin/etcd"),
         ("etcd.wal_dir = \"/srv/wal\"", "ExecStart=/usr/bin/etcd --data-dir=/var/lib/etcd --wal-dir /srv/wal"),
-        ("etcd.wal_dir = \"/srv/wal\"", PLAIN),
+        ("etcd.wal_dir = \"/srv/wal\"", &with_wal),
         ("etcd.data_dir = \"/srv/my etcd\"", "ExecStart=/usr/bin/etcd --data-dir \"/srv/my etcd\" --name=cp1"),
         ("etcd.data_dir = \"/default.etcd\"", "ExecStart=/usr/bin/etcd --name default"),
     ] {
@@ -238,6 +238,7 @@ fn what_is_odd_about_etcd_is_told() {
     let mut here = disk();
     here.owners = HashMap::from([("/var/lib/etcd", "root")]);
     let user = format!("{PLAIN}\nUser=etcd");
+    let wal = format!("{user}\nEnvironment=\"ETCD_WAL_DIR=/srv/the wal\"");
     for (more, service, says) in [
         (
             "",
@@ -254,7 +255,7 @@ fn what_is_odd_about_etcd_is_told() {
             &user,
             "! etcd.service runs etcd as user etcd, and /var/lib/etcd belongs to somebody else: chown -R etcd: /var/lib/etcd",
         ),
-        ("etcd.wal_dir = \"/srv/the wal\"", &user, "install -d -m 700 -o etcd -g etcd '/srv/the wal'"),
+        ("etcd.wal_dir = \"/srv/the wal\"", &wal, "install -d -m 700 -o etcd -g etcd '/srv/the wal'"),
     ] {
         let texts = texts(&planned(more, service, &here).unwrap());
         assert!(texts.contains(says), "{service}\n{texts}");
@@ -404,7 +405,7 @@ fn files_that_are_missing() {
     let e = planned(&keys, PLAIN, &here).unwrap_err();
     assert!(e.message().contains("/etc/lifeboat/token (cluster.token_file)"), "{e}");
     assert!(e.hint_text().unwrap().contains("head -c 32 /dev/urandom | base64 > /etc/lifeboat/token"), "{e:?}");
-    let image = plan(&settings(&keys), None, &here, true).unwrap();
+    let image = plan(&settings(&keys), None, &here, Host { image: true, ..Host::default() }).unwrap();
     assert_eq!(texts(&image).matches("does not exist yet").count(), 3, "{}", texts(&image));
 }
 
@@ -445,8 +446,11 @@ fn what_the_agent_is_not_given_is_named() {
 
 #[test]
 fn variables_of_units_are_put_in() {
-    let env = variables("# c\n; d\nA=one two\n B = \"three four\" \nC='x'\nnonsense\nA=five six\n");
+    let env = variables("# c\n; d\nA=one two\n B = \"three four\" \nC='x'\nnonsense\nA=five six\n").unwrap();
     assert_eq!(env.len(), 4);
+    assert_eq!(variables("A=\"one\\\n two\"\n"), None);
+    assert_eq!(variables("A=\"one\nB=two\"\n"), None);
+    assert_eq!(variables("A=one \\\nB=two\n"), None);
     let words: Vec<String> = ["etcd", "$A", "${B}", "--x=${C}/${D}y", "$none", "${open", "$"].map(str::to_owned).into();
     assert_eq!(expand(&words, &env), ["etcd", "five", "six", "three four", "--x=x/y", "open", "$"]);
 }
@@ -479,4 +483,23 @@ fn a_misspelled_unit_is_hinted_at() {
     assert_eq!(near("kublet.service")[0], "kubelet.service");
     assert_eq!(near("x.service"), ["k3s.service", "etcd.service", "etcd-cluster.service"]);
     assert!(systemctl::candidates("etcd.service", ["ssh.service"].into_iter()).is_empty());
+}
+
+/// Older systemds do not know `RestartMode=`, and would fail etcd's start all the same.
+#[test]
+fn a_gate_that_is_killed_starts_again_where_systemd_can() {
+    let again = "Restart=on-abnormal\nRestartMode=direct\n";
+    for (version, can) in [
+        ("Version=247.3-7+deb11u5\n", false),
+        ("Version=252.39-1~deb12u2\n", false),
+        ("Version=254-1.el9\n", true),
+        ("Version=257 (257.13-1~deb13u1)\n", true),
+        ("Version=\n", false),
+        ("", false),
+    ] {
+        let restarts_directly = show::major(version).is_some_and(|major| major >= 254);
+        let plan = plan(&settings(""), None, &disk(), Host { restarts_directly, ..Host::default() }).unwrap();
+        let told = plan.files.iter().any(|f| f.unit == GATE && f.content.contains(again));
+        assert_eq!(told, can, "{version:?}");
+    }
 }

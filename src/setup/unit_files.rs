@@ -38,7 +38,11 @@ fn find(root: &Path, unit: &str) -> Option<PathBuf> {
     let template = unit.split_once('@').map(|(name, _)| format!("{name}@.service"));
     let names = std::iter::once(unit.to_owned()).chain(template);
     names.into_iter().find_map(|name| {
-        FOLDERS.iter().map(|folder| resolve(root, &Path::new(folder).join(&name))).find(|path| path.is_file())
+        // The first folder that has the name decides, also when it masks the unit by a link to /dev/null or an empty file.
+        let at = FOLDERS.iter().map(|folder| Path::new(folder).join(&name));
+        let first = at.into_iter().find(|path| within(Some(root), path).symlink_metadata().is_ok())?;
+        let path = resolve(root, &first);
+        path.metadata().is_ok_and(|m| m.is_file() && m.len() > 0).then_some(path)
     })
 }
 
@@ -62,9 +66,11 @@ fn resolve(root: &Path, path: &Path) -> PathBuf {
 
 fn read(root: &Path, unit: &str, path: &Path) -> Result<EtcdUnit> {
     let mut files = Vec::new();
-    for folder in FOLDERS.iter().rev() {
-        let dir = within(Some(root), &Path::new(folder).join(format!("{unit}.d")));
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+    let template = unit.split_once('@').map(|(name, _)| format!("{name}@.service.d"));
+    let all = ["service.d".to_owned()].into_iter().chain(template).chain([format!("{unit}.d")]);
+    let dirs = all.flat_map(|of| FOLDERS.iter().rev().map(move |folder| Path::new(folder).join(&of)));
+    for dir in dirs {
+        for entry in std::fs::read_dir(within(Some(root), &dir)).into_iter().flatten().flatten() {
             let (name, path) = (entry.file_name(), entry.path());
             if path.extension().is_some_and(|e| e == "conf") && name != super::FILE_NAME {
                 // The same name in a folder that wins replaces it.
@@ -136,4 +142,44 @@ fn logical_lines(text: &str) -> Vec<String> {
         open = more;
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_folder_decides_also_by_a_mask() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        std::fs::write(at("usr/lib/systemd/system/a.service"), "[Service]\nExecStart=/usr/bin/etcd\n").unwrap();
+        assert!(find(root.path(), "a.service").is_some());
+        std::os::unix::fs::symlink("/dev/null", at("etc/systemd/system/a.service")).unwrap();
+        assert_eq!(find(root.path(), "a.service"), None);
+        std::fs::write(at("usr/lib/systemd/system/b.service"), "[Service]\nExecStart=/usr/bin/etcd\n").unwrap();
+        std::fs::write(at("run/systemd/system/b.service"), "").unwrap();
+        assert_eq!(find(root.path(), "b.service"), None);
+    }
+
+    #[test]
+    fn drop_ins_of_a_template_and_of_all_services_count() {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("usr/lib/systemd/system/etcd@.service", "[Service]\nExecStart=/usr/bin/etcd\n"),
+            ("etc/systemd/system/service.d/1.conf", "[Service]\nEnvironment=A=1\n"),
+            ("etc/systemd/system/etcd@.service.d/2.conf", "[Service]\nEnvironment=B=2\n"),
+            ("etc/systemd/system/etcd@x.service.d/3.conf", "[Service]\nEnvironment=C=3\n"),
+        ] {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let unit = observe(root.path(), "etcd@x.service").unwrap().etcd.unwrap();
+        let names: Vec<&str> = unit.environment.iter().map(|(n, _)| n.as_str()).collect();
+        assert_eq!(names, ["A", "B", "C"]);
+    }
 }

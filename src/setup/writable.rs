@@ -72,7 +72,16 @@ pub(super) fn of_the_gate(settings: &Settings, disk: &dyn Disk) -> Result<Access
             wanted.push((key, to_create(key, &dir, disk, &mut access.notes)?));
         }
     }
-    wanted.push(("bootstrap.request_file", disk.real(&parent(&bootstrap.request_file))));
+    let requests = disk.real(&parent(&bootstrap.request_file));
+    if TOO_WIDE.iter().any(|wide| requests == Path::new(wide)) {
+        let text = format!(
+            "bootstrap.request_file is {}: the gate removes it when it is done, and would have to write into all of {}",
+            bootstrap.request_file.display(),
+            requests.display()
+        );
+        return Err(Error::new(Kind::Config, text).hint("put it into a directory of its own, such as /etc/lifeboat"));
+    }
+    wanted.push(("bootstrap.request_file", requests));
     if let Store::Dir { path } = &settings.store {
         wanted.push(("store.dir.path", disk.real(path)));
         beneath_a_mount(path, disk)?;

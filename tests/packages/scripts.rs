@@ -14,7 +14,7 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 fn both_packages_remove_the_drop_ins_alike_and_first() {
     let (prerm, spec) = (read("packaging/deb/prerm"), read("packaging/rpm/lifeboat.spec"));
     let preun = between(&spec, "%preun\n", "\n%postun");
-    for function in ["end_waiting_gate() {", "remove_drop_ins() {"] {
+    for function in ["end_waiting_gate() {", "gate_is_at_work() {", "name_others() {", "remove_drop_ins() {"] {
         assert_eq!(between(&prerm, function, "\n}\n"), between(preun, function, "\n}\n"));
     }
     for script in [prerm.as_str(), preun] {
@@ -23,6 +23,33 @@ fn both_packages_remove_the_drop_ins_alike_and_first() {
         let stop = script.find("systemctl stop").unwrap();
         assert!(call < stop, "the drop-ins go first: {script}");
         assert!(!script.contains("lifeboat setup --remove\n"), "it must work when the program does not");
+    }
+}
+
+/// A gate that does not end keeps the package, and with it what holds etcd back.
+#[test]
+fn a_gate_at_work_is_ended_before_anything_goes() {
+    let prerm = read("packaging/deb/prerm");
+    let functions =
+        ["end_waiting_gate() {", "gate_is_at_work() {"].map(|function| between(&prerm, function, "\n}\n")).join("\n");
+    for (ends_at, code, kills) in [("never-at-work", 0, 0), ("TERM", 0, 1), ("KILL", 0, 2), ("nothing", 1, 3)] {
+        let fake = format!(
+            "sleep() {{ :; }}\nstate=activating\n[ {ends_at} != never-at-work ] || state=inactive\n\
+             systemctl() {{\n\
+               case $1 in\n\
+                 is-active) echo $state ;;\n\
+                 kill) echo $2 >&2; [ $2 != --signal={ends_at} ] || state=inactive; return 1 ;;\n\
+               esac\n\
+             }}\n"
+        );
+        // In a subshell of $( ) the state of the parent is seen.
+        let script = format!("set -e\n{functions}\n{fake}\nend_waiting_gate\necho removed\n");
+        let out = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(code), "{ends_at}: {said}");
+        assert_eq!(said.matches("--signal=").count(), kills, "{ends_at}: {said}");
+        assert_eq!(String::from_utf8_lossy(&out.stdout).contains("removed"), code == 0, "{ends_at}");
+        assert_eq!(said.contains("nothing was removed"), code == 1, "{ends_at}: {said}");
     }
 }
 
@@ -54,7 +81,7 @@ fn scripts_touch_the_agent_only() {
         "systemctl --no-reload preset lifeboat.service",
         // Only when the package goes.
         "systemctl is-active lifeboat-bootstrap.service",
-        "systemctl kill lifeboat-bootstrap.service || true",
+        "systemctl kill --signal=$signal lifeboat-bootstrap.service || true",
     ];
     for (name, text) in scripts {
         let mut calls = 0;

@@ -135,3 +135,28 @@ fn the_way_round_for_the_worst_hour_works_as_the_readme_says() {
     host.ok("lifeboat setup --remove");
     assert!(!host.unit_state("etcd").get("Requires").contains("lifeboat-bootstrap"));
 }
+
+/// One failure of what etcd requires would leave it down, also when the gate succeeds later.
+#[test]
+fn a_gate_that_is_killed_while_it_waits_goes_on() {
+    let lab = Lab::new("gate-killed");
+    let site = Site::running(&lab, Suite::Trixie);
+    let host = &site.host;
+    site.put("greeting", "hello");
+    site.save("kept");
+    site.wipe();
+    lab.s3().stop();
+    host.ok("systemctl start --no-block etcd");
+    site.wait_gate_says("store");
+    let first = site.pid("lifeboat-bootstrap");
+    host.ok("systemctl kill --signal=KILL lifeboat-bootstrap");
+    let next = host.wait_for("the gate to start again", MINUTE, |_| {
+        Some(site.pid("lifeboat-bootstrap")).filter(|pid| *pid != first && pid != "0")
+    });
+    assert_ne!(first, next);
+    site.wait_gate_says("store");
+    assert_eq!(host.unit_state("etcd").active(), "inactive");
+    lab.s3().start_again();
+    site.wait_etcd();
+    assert_eq!(site.get("greeting"), "hello");
+}
