@@ -58,10 +58,12 @@ pub(super) enum Step {
     Done,
     /// Somebody else was first, or the world has changed; look around again.
     Lost,
+    /// etcd may start, and makes its data dir itself.
+    MayStart,
 }
 
 impl Bootstrap {
-    fn plans(&self) -> Plans {
+    pub(super) fn plans(&self) -> Plans {
         Plans::new(self.snapshots.records().clone())
     }
 
@@ -115,7 +117,8 @@ impl Bootstrap {
             None => None,
         };
         let owners = Owners::new(settings, facts.memory.known())?;
-        let ready = build::build(settings, &self.snapshots, &order, &owners, &*self.progress).await?;
+        let work = build::build(settings, &self.snapshots, &order, &owners, &*self.progress);
+        let ready = self.standing(facts, work).await?;
         let staging_dir = staging::path(&settings.data_dir, generation);
         data_dir::try_rename(settings, &staging_dir)?;
 
@@ -167,6 +170,7 @@ impl Bootstrap {
     }
 
     /// Takes the marks of the hosts that the new plan counts on in the life that it declares dead, so that none of them can still start in it.
+    /// Those that do not stand there now are not counted, and theirs stay free: one that has withdrawn may be about to start.
     async fn bar_unmarked(&self, store: &StoreFacts) -> Result<Step> {
         let Some(newest) = &store.plan else { return Ok(Step::Done) };
         let me = &self.settings.policy.node;
@@ -176,7 +180,7 @@ impl Bootstrap {
             .members
             .iter()
             .map(|m| &m.name)
-            .filter(|name| *name == me || store.roll_call.iter().any(|e| e.node == **name));
+            .filter(|name| *name == me || store.roll_call.iter().any(|e| e.node == **name && e.counts()));
         for node in counted {
             if newest.marks.iter().any(|m| m.node == *node) || !newest.plan.voters.iter().any(|v| v.name == *node) {
                 continue;
@@ -193,7 +197,7 @@ impl Bootstrap {
         Ok(Step::Done)
     }
 
-    fn mark(
+    pub(super) fn mark(
         &self,
         generation: Generation,
         node: &crate::core::model::NodeName,
@@ -210,8 +214,14 @@ impl Bootstrap {
         }
     }
 
-    /// Builds what the newest plan describes (unless that is done), takes the mark, and puts the data into place.
-    pub(super) async fn apply(&self, generation: Generation, facts: &Facts) -> StepResult {
+    /// Builds what the newest plan describes (unless that is done), takes the mark, and puts the data into place. `decision`: the one that led here.
+    pub(super) async fn apply(
+        &self,
+        generation: Generation,
+        facts: &Facts,
+        decision: &Decision,
+        purpose: MarkUse,
+    ) -> StepResult {
         let settings = &self.settings;
         let Some(plan) = self.plans().plan(generation).await? else {
             return Err(Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone")).into());
@@ -233,7 +243,8 @@ impl Bootstrap {
                     raw_sha256: plan.snapshot.as_ref().map(|s| s.raw_sha256),
                 };
                 let owners = Owners::new(settings, facts.memory.known())?;
-                let ready = build::build(settings, &self.snapshots, &order, &owners, &*self.progress).await?;
+                let work = build::build(settings, &self.snapshots, &order, &owners, &*self.progress);
+                let ready = self.standing(facts, work).await?;
                 if ready.cluster_id != plan.cluster_id {
                     return Err(Error::new(
                         Kind::Verification,
@@ -250,12 +261,14 @@ impl Bootstrap {
         };
         data_dir::try_rename(settings, &staging_dir)?;
 
+        // Nobody may count this host any more as one without data.
+        self.withdraw(facts).await?;
         // The last look before the point of no return: still the newest plan, not taken back, and nothing has come to life or to the data dir
         // while the data was built (an etcd that somebody started by hand).
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
         let same = now.store.known().and_then(|s| s.plan.as_ref()).is_some_and(|n| n.plan.nonce == plan.nonce);
-        if !same || again.decision != (Decision::Apply { generation }) {
+        if !same || again.decision != *decision {
             self.say(&format!(
                 "the situation changed before plan {generation} was applied (now rule {}): looking again",
                 again.rule
@@ -263,7 +276,7 @@ impl Bootstrap {
             return Ok(Step::Lost);
         }
         failpoint!("bootstrap.before_mark");
-        let mark = self.mark(generation, &settings.policy.node, MarkUse::Apply, seal.mark_nonce);
+        let mark = self.mark(generation, &settings.policy.node, purpose, seal.mark_nonce);
         if self.plans().take_mark(&mark).await.map_err(past_the_mark)? == Created::Taken {
             let theirs = self.plans().mark(generation, &settings.policy.node).await.map_err(past_the_mark)?;
             if theirs.is_none_or(|m| m.nonce != seal.mark_nonce || m.purpose == MarkUse::Barred) {
@@ -345,6 +358,11 @@ impl Bootstrap {
             self.consume(request)?;
         }
         staging::clean(settings)
+    }
+
+    /// Makes the data dir, for the etcd that is about to fill it, as the one of before was.
+    pub(super) fn own_dirs(&self, facts: &Facts) -> Result<()> {
+        Owners::new(&self.settings, facts.memory.known())?.make_dirs(&self.settings)
     }
 
     /// Remembers a consumed request first, and removes its file after that: in the other order a power cut would forget it.

@@ -17,7 +17,7 @@ use crate::core::facts::{
 };
 use crate::core::model::{Generation, NodeName};
 use crate::core::select::SnapshotFact;
-use crate::ports::{Etcd, EtcdError, EtcdErrorKind, StoreError, StoreErrorKind};
+use crate::ports::{Etcd, EtcdError, EtcdErrorKind, Membership, Peer, StoreError, StoreErrorKind};
 
 /// All of the store's facts must be there within this time; a store that is slower is unknown.
 const STORE_LIMIT: Duration = Duration::from_secs(60);
@@ -29,13 +29,16 @@ const LEAST: Duration = Duration::from_secs(1);
 const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A client endpoint of a configured member.
-pub type Endpoint = Arc<dyn Etcd>;
+pub type Endpoint = Arc<dyn Membership>;
+/// The peer port of a configured member.
+pub type PeerPort = Arc<dyn Peer>;
 
 /// What is looked at.
 pub(super) struct Sources<'a> {
     pub settings: &'a Settings,
     pub snapshots: &'a Snapshots,
     pub endpoints: &'a [Endpoint],
+    pub peers: &'a [PeerPort],
     pub memory: &'a MemoryFile,
     pub requests: &'a RequestSources,
 }
@@ -62,7 +65,7 @@ pub(super) async fn gather(
     let limit = limit.map_or(longest, |left| left.clamp(LEAST, longest));
     let (store, live) = tokio::join!(
         observe_store(sources.snapshots, &sources.settings.policy.node, &remembered, limit),
-        observe_live(sources.endpoints, limit.min(ENDPOINT_LIMIT))
+        observe_live(sources.endpoints, sources.peers, limit.min(ENDPOINT_LIMIT))
     );
     Facts {
         data_dir,
@@ -103,10 +106,10 @@ async fn read_store(snapshots: &Snapshots, me: &NodeName, at_least: Generation) 
     let plans = Plans::new(records.clone());
     let (lives, plan) = plans.history(at_least).await?;
     let heartbeat = presence::heartbeat(records).await?;
-    let roll_call = presence::roll_call(records, me).await?;
+    let (own_entry, roll_call) = presence::roll_call(records, me).await?;
     let listing = snapshots.list().await?;
     let snapshots = listing.entries.into_iter().map(|entry| snapshot_fact(entry, &lives)).collect();
-    Ok(StoreFacts { plan, lives, heartbeat, roll_call, snapshots })
+    Ok(StoreFacts { plan, lives, heartbeat, roll_call, own_entry, snapshots })
 }
 
 /// A snapshot's generation follows from its cluster id through the plans, never from what the manifest claims.
@@ -133,16 +136,35 @@ fn store_cause(e: ReadError) -> Cause {
     Cause { code, text: e.one_line(), hint: e.hint_text().map(str::to_owned) }
 }
 
-async fn observe_live(endpoints: &[Endpoint], limit: Duration) -> Live {
+async fn observe_live(endpoints: &[Endpoint], peers: &[PeerPort], limit: Duration) -> Live {
     let mut live = Live::default();
-    let looks = endpoints.iter().map(|e| async move { (e.endpoint().to_owned(), look_at(e.as_ref(), limit).await) });
-    for (url, seen) in join_all(looks).await {
+    let clients = endpoints.iter().map(|e| async move { (e.endpoint().to_owned(), look_at(e.as_ref(), limit).await) });
+    let peers = peers.iter().map(|p| async move { (p.url().to_owned(), look_at_peer(p.as_ref(), limit).await) });
+    let (clients, peers) = tokio::join!(join_all(clients), join_all(peers));
+    for (url, seen) in clients.into_iter().chain(peers) {
         match seen {
             Ok(seen) => merge(&mut live.clusters, seen),
             Err(cause) => live.silent.push(SilentEndpoint { url, cause }),
         }
     }
     live
+}
+
+/// A member without quorum, or one that still starts, answers here alone. Its list of members may lag behind: it tells who answers, and nothing else.
+async fn look_at_peer(peer: &dyn Peer, limit: Duration) -> Result<LiveCluster, Cause> {
+    let silent = || Cause {
+        code: CauseCode::NoAnswer,
+        text: format!("{} gave no answer within {} s", peer.url(), limit.as_secs()),
+        hint: None,
+    };
+    let answer = timeout(limit, peer.ask()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
+    let is_it = |m: &&crate::ports::Member| m.peer_urls.iter().any(|u| u.trim_end_matches('/') == peer.url());
+    Ok(LiveCluster {
+        cluster_id: answer.cluster_id,
+        quorate: false,
+        members: Vec::new(),
+        answering: answer.members.iter().filter(is_it).map(|m| m.id).collect(),
+    })
 }
 
 async fn look_at(etcd: &dyn Etcd, limit: Duration) -> Result<LiveCluster, Cause> {
@@ -186,7 +208,11 @@ fn merge(clusters: &mut Vec<LiveCluster>, seen: LiveCluster) {
             if known.members.is_empty() {
                 known.members = seen.members;
             }
-            known.answering.extend(seen.answering);
+            for id in seen.answering {
+                if !known.answering.contains(&id) {
+                    known.answering.push(id);
+                }
+            }
         }
         None => clusters.push(seen),
     }

@@ -80,6 +80,7 @@ impl Host {
             snapshots: Snapshots::new(records(store.clone(), "0123456789abcdef", "prod")),
             settings,
             endpoints: vec![],
+            peers: vec![],
             clock: Arc::new(SystemClock::new()),
             voice: Arc::new(Voice::new(move |text| heard.lock().unwrap().push(text.to_owned()), |_| ())),
             progress: Box::new(|_, _| ()),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::wire::{Wire, start_logging};
+use crate::agent::promote::Promotion;
 use crate::agent::scheduler::Planned;
 use crate::agent::{self, Job, Parts};
 use crate::core::schedule;
@@ -39,5 +40,6 @@ fn parts(wire: &Wire) -> Result<Parts> {
         snapshots: wire.snapshots()?,
         spool: wire.spool()?,
         clock: wire.clock.clone(),
+        promotion: Promotion { others: wire.other_members()?, members: wire.voters() },
     })
 }

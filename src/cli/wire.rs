@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::bootstrap::{self, Endpoint, MemoryFile, RequestSources};
+use crate::bootstrap::{self, Endpoint, MemoryFile, PeerPort, RequestSources};
 use crate::catalog::records::Records;
 use crate::catalog::snapshots::Snapshots;
 use crate::config::{self, Loaded, Settings, SnapshotChoice};
@@ -11,7 +11,7 @@ use crate::core::decide::Policy;
 use crate::core::plan::Voter;
 use crate::crypto::{Keyring, Token};
 use crate::error::{Error, Kind, Result, ResultExt};
-use crate::etcd::{EndpointOptions, EtcdEndpoint};
+use crate::etcd::{EndpointOptions, EtcdEndpoint, PeerEndpoint};
 use crate::ports::{Clock, Etcd, ObjectStore};
 use crate::snapshot::spool::{DEFAULT_KEEP, DEFAULT_RESERVE, Spool};
 use crate::store::dir::DirStore;
@@ -168,14 +168,35 @@ impl Wire {
     }
 
     fn endpoint_as(&self, url: &url::Url, login: Option<(String, SecretString)>) -> EtcdEndpoint {
+        EtcdEndpoint::new(EndpointOptions { login, ..self.reach(url) })
+    }
+
+    /// With the certificates of `[etcd]`, which peers know, too, as long as one CA signs both.
+    fn reach(&self, url: &url::Url) -> EndpointOptions {
         let etcd = &self.settings().etcd;
-        EtcdEndpoint::new(EndpointOptions {
+        EndpointOptions {
             url: url.as_str().trim_end_matches('/').to_owned(),
             ca_file: etcd.ca_file.clone(),
             cert_and_key: etcd.client_certificate.as_ref().map(|c| (c.cert_file.clone(), c.key_file.clone())),
-            login,
             ..EndpointOptions::default()
-        })
+        }
+    }
+
+    /// The peer ports of the other hosts.
+    fn peer_ports(&self) -> Vec<PeerPort> {
+        let s = self.settings();
+        let others = s.cluster.members.iter().filter(|m| m.name != s.node.name);
+        others.flat_map(|m| &m.peer_urls).map(|url| Arc::new(PeerEndpoint::new(self.reach(url))) as PeerPort).collect()
+    }
+
+    /// The client ports of the other hosts, for changes of who is a member.
+    ///
+    /// # Errors
+    /// When a secret cannot be read.
+    pub fn other_members(&self) -> Result<Vec<Arc<dyn crate::ports::Membership>>> {
+        let s = self.settings();
+        let others = s.cluster.members.iter().filter(|m| m.name != s.node.name).flat_map(|m| &m.client_urls);
+        others.map(|url| Ok(Arc::new(self.endpoint(url)?) as Arc<dyn crate::ports::Membership>)).collect()
     }
 
     /// The local spool.
@@ -241,10 +262,21 @@ impl Wire {
             snapshots,
             quick,
             endpoints: endpoints?,
+            peers: self.peer_ports(),
             clock: self.clock.clone(),
             voice,
             progress,
         })
+    }
+
+    /// The configured members, as plans name them.
+    pub fn voters(&self) -> Vec<Voter> {
+        let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
+        let voter = |m: &config::ConfiguredMember| Voter {
+            name: m.name.clone(),
+            peer_urls: m.peer_urls.iter().map(text).collect(),
+        };
+        self.settings().cluster.members.iter().map(voter).collect()
     }
 
     /// What the gate takes from the configuration.
@@ -253,13 +285,7 @@ impl Wire {
     /// When this node is not among the members.
     pub fn bootstrap_settings(&self, init_empty: bool) -> Result<bootstrap::Settings> {
         let s = self.settings();
-        let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
-        let members: Vec<Voter> = s
-            .cluster
-            .members
-            .iter()
-            .map(|m| Voter { name: m.name.clone(), peer_urls: m.peer_urls.iter().map(text).collect() })
-            .collect();
+        let members = self.voters();
         if !members.iter().any(|m| m.name == s.node.name) {
             return Err(Error::new(
                 Kind::Config,

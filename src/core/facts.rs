@@ -279,6 +279,13 @@ pub struct RollEntry {
     pub waiting_seconds: u64,
 }
 
+impl RollEntry {
+    /// Whether it says, and has said it lately, that its node has no data.
+    pub fn counts(&self) -> bool {
+        self.age_seconds < ROLL_CALL_TTL_SECONDS && self.state == RollState::Empty
+    }
+}
+
 /// What a node waits as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -305,6 +312,9 @@ pub struct StoreFacts {
     pub heartbeat: Option<HeartbeatFact>,
     /// Nodes that wait, whatever the age of their entries; not this node's own.
     pub roll_call: Vec<RollEntry>,
+    /// This node's own entry, as the store shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_entry: Option<RollEntry>,
     /// All snapshots with a manifest object.
     pub snapshots: Vec<SnapshotFact>,
 }

@@ -286,8 +286,12 @@ pub(super) fn not_the_seed(look: &Look<'_>) -> Option<Verdict> {
         });
     }
     let present = present(look);
+    // This node's own time, too, as the others see it: by the store's clock.
     let waiting = |node: &NodeName| {
-        look.store().and_then(|s| s.roll_call.iter().find(|e| e.node == *node)).map(|e| e.waiting_seconds)
+        let all = |s: &'_ crate::core::facts::StoreFacts| {
+            s.roll_call.iter().chain(&s.own_entry).find(|e| e.node == *node).map(|e| e.waiting_seconds)
+        };
+        look.store().and_then(all)
     };
     let candidates = present
         .iter()
