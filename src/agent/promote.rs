@@ -13,7 +13,7 @@ use crate::catalog::plans::Plans;
 use crate::core::model::Generation;
 use crate::core::plan::Voter;
 use crate::error::{Error, Kind, Result};
-use crate::ports::{Etcd, MemberStatus, Membership};
+use crate::ports::{MemberStatus, Membership};
 use crate::sys::random;
 
 /// Between two looks at a member that votes.

@@ -1,0 +1,168 @@
+//! What a user of several hosts lives through.
+
+use std::time::{Duration, Instant};
+
+use crate::site::Site;
+use crate::support::{ETCD_LATEST, Fill};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Three hosts that have formed a cluster, hold data, and have saved it once.
+async fn running() -> Site {
+    let mut site = Site::new(3, ETCD_LATEST).await;
+    site.boot_all();
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    Fill::small(300).run(site.hosts[0].etcd().expect("etcd runs")).await;
+    site.hosts[0].run(&["save", "--name", "before"]).ok();
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_empty_hosts_form_one_cluster_and_all_three_lost_are_restored_as_one_life() {
+    let mut site = running().await;
+    assert_eq!(site.plans(), [1]);
+    site.assert_same_hash(&[0, 1, 2]).await;
+    let before = site.dump(0).await;
+    for host in &mut site.hosts {
+        host.power_cut();
+        host.lose_disk();
+    }
+    let begun = Instant::now();
+    site.boot_all();
+    let standing = |s: &Site| s.hosts.iter().all(|h| {
+        let key = format!("cluster/rollcall/{}.json", h.name);
+        s.record(&key)["state"] == "empty"
+    });
+    let staged = |s: &Site, file: &str| s.hosts.iter().any(|h| h.path(&format!("etcd/lifeboat-staging-2/{file}")).exists());
+    let mut parts = Vec::new();
+    for (name, done) in [
+        ("facts (each host's first look)", &standing as &dyn Fn(&Site) -> bool),
+        ("roll call and seed", &|s| staged(s, "") || s.plans().len() == 2),
+        ("download and restore on the seed", &|s| staged(s, "lifeboat.json") || s.plans().len() == 2),
+        ("plan", &|s| s.plans().len() == 2),
+        ("download and restore on the others", &|s| s.hosts.iter().filter(|h| h.etcd().is_some()).count() >= 2),
+    ] {
+        parts.push((name, site.until(name, LIMIT, done).await));
+    }
+    parts.push(("election, to the first write", {
+        let begun = Instant::now();
+        'served: loop {
+            site.tick();
+            for host in &site.hosts {
+                if host.put("first", "write").await {
+                    break 'served begun.elapsed();
+                }
+            }
+        }
+    }));
+    let total = begun.elapsed();
+    println!("all three lost, from three empty hosts to the first accepted write: {:.2} s", total.as_secs_f64());
+    for (name, took) in &parts {
+        println!("  {name}: {:.2} s", took.as_secs_f64());
+    }
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    for i in 0..3 {
+        let mut after = site.dump(i).await;
+        after.entries.remove(&b"first"[..]);
+        before.assert_same_keys(&after);
+    }
+    site.assert_same_hash(&[0, 1, 2]).await;
+    assert_eq!(site.plans(), [1, 2]);
+    let plan = site.record("cluster/plans/2.json");
+    assert_eq!((&plan["cause"], plan["voters"].as_array().map(Vec::len)), (&"restore".into(), Some(3)), "{plan}");
+    for host in &site.hosts {
+        let mark = site.record(&format!("cluster/plans/2/started/{}.json", host.name));
+        assert_eq!((&mark["purpose"], &mark["by"]), (&"apply".into(), &host.name.as_str().into()), "{mark}");
+        let entry = site.record(&format!("cluster/rollcall/{}.json", host.name));
+        assert_eq!(entry["state"], "withdrawn", "{entry}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_three_wiped_never_restores_and_joins() {
+    let mut site = running().await;
+    site.hosts[1].put("written", "after the snapshot").await;
+    site.hosts[2].power_cut();
+    site.hosts[2].lose_disk();
+    site.hosts[2].boot();
+    site.hosts[2].start_agent();
+    site.until_serving(&[2], LIMIT).await;
+    site.assert_same_hash(&[0, 1, 2]).await;
+    assert_eq!(site.plans(), [1], "a wiped host made a plan");
+    assert!(site.dump(2).await.entries.contains_key(&b"written"[..]));
+    let voters: Vec<(u64, bool, usize)> = (1..=4)
+        .map(|n| site.record(&format!("cluster/plans/1/voters/{n}.json")))
+        .map(|r| {
+            let count = r["voters"].as_array().map_or(0, Vec::len);
+            (r["number"].as_u64().unwrap(), r["confirmed"].as_bool().unwrap(), count)
+        })
+        .collect();
+    assert_eq!(voters, [(1, false, 2), (2, true, 2), (3, false, 3), (4, true, 3)]);
+    // The next start of etcd passes the gate again, which takes the initial cluster out of the environment.
+    assert!(site.hosts[2].environment().iter().any(|(k, _)| k == "ETCD_INITIAL_CLUSTER"));
+    site.hosts[2].power_cut();
+    site.hosts[2].boot();
+    site.until_serving(&[2], LIMIT).await;
+    assert!(!site.hosts[2].environment().iter().any(|(k, _)| k == "ETCD_INITIAL_CLUSTER"));
+    assert_eq!(site.hosts[2].rules(), ["D7"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_wiped_and_the_third_unreachable_are_restored_and_the_third_is_superseded_and_joins() {
+    let mut site = running().await;
+    let before = site.dump(0).await;
+    for host in &mut site.hosts {
+        host.power_cut();
+    }
+    site.hosts[0].lose_disk();
+    site.hosts[1].lose_disk();
+    site.hosts[0].boot();
+    site.hosts[1].boot();
+    site.until_serving(&[0, 1], LIMIT).await;
+    assert_eq!(site.plans(), [1, 2]);
+    before.assert_same_keys(&site.dump(0).await);
+    site.hosts[2].boot();
+    site.hosts[2].start_agent();
+    site.until_serving(&[2], LIMIT).await;
+    site.assert_same_hash(&[0, 1, 2]).await;
+    assert_eq!(site.hosts[2].rules(), ["D5", "L1", "D7"]);
+    assert_eq!(site.hosts[2].quarantined().len(), 1, "its data was not moved aside");
+    assert_eq!(site.plans(), [1, 2]);
+    let mark = site.record("cluster/plans/2/started/cp3.json");
+    assert_eq!(mark["purpose"], "join", "{mark}");
+}
+
+/// Two disks are lost, the third member is up without quorum: nothing is restored behind its back, and what the message says to type works.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_wiped_and_the_third_up_wait_and_the_commands_bring_the_survivors_data_back() {
+    let mut site = running().await;
+    assert!(site.hosts[2].put("written", "after the snapshot").await);
+    for i in [0, 1] {
+        site.hosts[i].power_cut();
+        site.hosts[i].lose_disk();
+        site.hosts[i].boot();
+    }
+    site.until("both wait for the quorum", LIMIT, |s| {
+        s.hosts[..2].iter().all(|h| h.output().contains("L2 WAIT"))
+    })
+    .await;
+    let said = site.hosts[0].output();
+    let hint = said.lines().find(|l| l.contains("L2 WAIT")).expect("the verdict").to_owned();
+    assert!(hint.contains("lifeboat save --name survivor"), "{hint}");
+    assert!(hint.contains("lifeboat restore-once survivor-"), "{hint}");
+    assert_eq!(site.plans(), [1]);
+    // Typed on the survivor, as the hint says.
+    let survivor = &site.hosts[2];
+    let saved = survivor.run(&["save", "--name", "survivor", "--output=json"]).ok().json();
+    let name = saved["manifest"]["name"].as_str().expect("a name").to_owned();
+    survivor.run(&["restore-once", &name]).ok();
+    site.hosts[2].power_cut();
+    site.hosts[2].boot();
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    site.assert_same_hash(&[0, 1, 2]).await;
+    assert_eq!(site.plans(), [1, 2]);
+    let plan = site.record("cluster/plans/2.json");
+    assert_eq!((&plan["cause"], &plan["snapshot"]["name"]), (&"forced".into(), &name.as_str().into()), "{plan}");
+    assert!(site.dump(0).await.entries.contains_key(&b"written"[..]), "the survivor's last write is lost");
+    assert_eq!(site.hosts[2].quarantined().len(), 1);
+}
