@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use tokio::time::timeout;
 
@@ -28,10 +29,22 @@ const LEAST: Duration = Duration::from_secs(1);
 /// An endpoint that says nothing within this time is silent.
 const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
 
+/// etcd opens its client port at once and answers there only when it has seen a quorum. Where the peer port of the same member has answered, the
+/// client port is given this much longer; a cluster that serves needs milliseconds.
+const GRACE_IF_VOID: Duration = Duration::from_secs(1);
+/// The same, for a host with data: to take it for part of a life that serves, or not, is worth a second more.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// A client endpoint of a configured member.
 pub type Endpoint = Arc<dyn Membership>;
-/// The peer port of a configured member.
-pub type PeerPort = Arc<dyn Peer>;
+/// The peer port of a configured member, and the client URLs of the same one.
+#[derive(Clone)]
+pub struct PeerPort {
+    /// The port.
+    pub port: Arc<dyn Peer>,
+    /// Where the same member would serve clients.
+    pub client_urls: Vec<String>,
+}
 
 /// What is looked at.
 pub(super) struct Sources<'a> {
@@ -63,9 +76,10 @@ pub(super) async fn gather(
     let needs_no_store = matches!(data_dir, Observed::Known(DataDir::Healthy(_) | DataDir::InUse)) && done;
     let longest = if needs_no_store { STORE_LIMIT_IF_HEALTHY } else { STORE_LIMIT };
     let limit = limit.map_or(longest, |left| left.clamp(LEAST, longest));
+    let grace = if data_dir.known().is_some_and(DataDir::is_void) { GRACE_IF_VOID } else { GRACE };
     let (store, live) = tokio::join!(
         observe_store(sources.snapshots, &sources.settings.policy.node, &remembered, limit),
-        observe_live(sources.endpoints, sources.peers, limit.min(ENDPOINT_LIMIT))
+        observe_live(sources.endpoints, sources.peers, limit.min(ENDPOINT_LIMIT), grace)
     );
     Facts {
         data_dir,
@@ -136,11 +150,36 @@ fn store_cause(e: ReadError) -> Cause {
     Cause { code, text: e.one_line(), hint: e.hint_text().map(str::to_owned) }
 }
 
-async fn observe_live(endpoints: &[Endpoint], peers: &[PeerPort], limit: Duration) -> Live {
+async fn observe_live(endpoints: &[Endpoint], peers: &[PeerPort], limit: Duration, grace: Duration) -> Live {
+    let looks = peers.iter().map(|p| async move { (p, look_at_peer(p.port.as_ref(), limit).await) });
+    let looks = join_all(looks).shared();
+    let clients = endpoints.iter().map(|e| {
+        let peers = looks.clone();
+        async move {
+            let no_clients = async {
+                let is_its = |p: &PeerPort| p.client_urls.iter().any(|url| url == e.endpoint());
+                if peers.await.iter().any(|(p, seen)| is_its(p) && seen.is_ok()) {
+                    tokio::time::sleep(grace).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let seen = tokio::select! {
+                seen = look_at(e.as_ref(), limit) => seen,
+                () = no_clients => {
+                    Err(Cause {
+                        code: CauseCode::NoAnswer,
+                        text: format!("{} does not serve clients, though the member answers its peers: it has no quorum, or still starts", e.endpoint()),
+                        hint: None,
+                    })
+                }
+            };
+            (e.endpoint().to_owned(), seen)
+        }
+    });
+    let (clients, peers) = tokio::join!(join_all(clients), looks);
+    let peers = peers.into_iter().map(|(p, seen)| (p.port.url().to_owned(), seen));
     let mut live = Live::default();
-    let clients = endpoints.iter().map(|e| async move { (e.endpoint().to_owned(), look_at(e.as_ref(), limit).await) });
-    let peers = peers.iter().map(|p| async move { (p.url().to_owned(), look_at_peer(p.as_ref(), limit).await) });
-    let (clients, peers) = tokio::join!(join_all(clients), join_all(peers));
     for (url, seen) in clients.into_iter().chain(peers) {
         match seen {
             Ok(seen) => merge(&mut live.clusters, seen),

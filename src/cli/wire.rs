@@ -185,8 +185,13 @@ impl Wire {
     /// The peer ports of the other hosts.
     fn peer_ports(&self) -> Vec<PeerPort> {
         let s = self.settings();
+        let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
+        let port = |m: &config::ConfiguredMember, url: &url::Url| PeerPort {
+            port: Arc::new(PeerEndpoint::new(self.reach(url))),
+            client_urls: m.client_urls.iter().map(text).collect(),
+        };
         let others = s.cluster.members.iter().filter(|m| m.name != s.node.name);
-        others.flat_map(|m| &m.peer_urls).map(|url| Arc::new(PeerEndpoint::new(self.reach(url))) as PeerPort).collect()
+        others.flat_map(|m| m.peer_urls.iter().map(move |url| port(m, url))).collect()
     }
 
     /// The client ports of the other hosts, for changes of who is a member.

@@ -6,6 +6,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "a test binary")]
 #![allow(clippy::disallowed_methods, reason = "tests run children, read clocks and clear their own directories")]
 
+mod driver;
 mod site;
 mod stories;
 #[path = "../support/mod.rs"]
