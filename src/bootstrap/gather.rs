@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{MemoryFile, RequestSources, Settings, data_dir, mount, staging, start};
+use super::{MemoryFile, RequestSources, Settings, StartSource, data_dir, mount, staging};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::ReadError;
@@ -54,6 +54,7 @@ pub(super) struct Sources<'a> {
     pub peers: &'a [PeerPort],
     pub memory: &'a MemoryFile,
     pub requests: &'a RequestSources,
+    pub start: &'a StartSource,
 }
 
 /// Looks around once. `limit`: time that is left for it, if somebody waits.
@@ -77,9 +78,10 @@ pub(super) async fn gather(
     let longest = if needs_no_store { STORE_LIMIT_IF_HEALTHY } else { STORE_LIMIT };
     let limit = limit.map_or(longest, |left| left.clamp(LEAST, longest));
     let grace = if data_dir.known().is_some_and(DataDir::is_void) { GRACE_IF_VOID } else { GRACE };
-    let (store, live) = tokio::join!(
+    let (store, live, start) = tokio::join!(
         observe_store(sources.snapshots, &sources.settings.policy.node, &remembered, limit),
-        observe_live(sources.endpoints, sources.peers, limit.min(ENDPOINT_LIMIT), grace)
+        observe_live(sources.endpoints, sources.peers, limit.min(ENDPOINT_LIMIT), grace),
+        (sources.start)()
     );
     Facts {
         data_dir,
@@ -90,7 +92,7 @@ pub(super) async fn gather(
         request: asked.request,
         also_requested: asked.also,
         remarks: asked.remarks,
-        start: start::observe(sources.settings),
+        start,
         waited_seconds: waited.as_secs(),
         attempts,
     }

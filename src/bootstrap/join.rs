@@ -81,7 +81,10 @@ impl Bootstrap {
         let same = target(&now).map(|t| (t.0.cluster_id, t.1)) == target(facts).map(|t| (t.0.cluster_id, t.1));
         let same = same && again.decision == (Decision::Join { how });
         if !same {
-            self.say(&format!("the situation changed before this host joined (now rule {}): looking again", again.rule));
+            self.say(&format!(
+                "the situation changed before this host joined (now rule {}): looking again",
+                again.rule
+            ));
         }
         Ok(same)
     }
@@ -104,9 +107,10 @@ impl Bootstrap {
         let Some((cluster, _)) = target(facts) else { return Ok(Step::Lost) };
         self.mark_for_join(generation).await?;
         self.memory.started(&settings.cluster, generation)?;
-        let plan = self.plans().plan(generation).await?.ok_or_else(|| {
-            Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone"))
-        })?;
+        let plan =
+            self.plans().plan(generation).await?.ok_or_else(|| {
+                Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone"))
+            })?;
         let etcd = self.quorate_member(cluster.cluster_id).await?;
         let members = etcd.members().await?;
         let (mine, others): (Vec<Member>, Vec<Member>) = members.into_iter().partition(|m| self.is_mine(m));
@@ -114,9 +118,9 @@ impl Bootstrap {
         let resumable = |m: &Member| {
             m.is_learner
                 && same_urls(&m.peer_urls, settings.policy.peer_urls())
-                && note.as_ref().is_some_and(|n| {
-                    !n.released && (n.cluster_id, n.member_id) == (cluster.cluster_id, m.id)
-                })
+                && note
+                    .as_ref()
+                    .is_some_and(|n| !n.released && (n.cluster_id, n.member_id) == (cluster.cluster_id, m.id))
         };
         let (id, members) = match mine.as_slice() {
             [added] if resumable(added) => (added.id, [others, mine.clone()].concat()),
@@ -175,7 +179,9 @@ impl Bootstrap {
 
     fn known_slots(&self, plan: &Plan) -> Vec<Voter> {
         let mut known = self.settings.policy.members.clone();
-        known.extend(plan.voters.iter().filter(|v| !self.settings.policy.members.iter().any(|m| m.name == v.name)).cloned());
+        known.extend(
+            plan.voters.iter().filter(|v| !self.settings.policy.members.iter().any(|m| m.name == v.name)).cloned(),
+        );
         known
     }
 
@@ -229,8 +235,11 @@ impl Bootstrap {
             match changes.announce(&after, &before, random::nonce()?).await? {
                 Announced::Ready => {}
                 Announced::Busy { by } => {
-                    return Err(Error::new(Kind::Etcd, format!("{by} is changing the members of the cluster: one at a time"))
-                        .hint("this host goes on by itself when that is done"));
+                    return Err(Error::new(
+                        Kind::Etcd,
+                        format!("{by} is changing the members of the cluster: one at a time"),
+                    )
+                    .hint("this host goes on by itself when that is done"));
                 }
             }
             failpoint!("join.announced");

@@ -33,6 +33,7 @@ pub use gather::{Endpoint, PeerPort};
 pub use memory::MemoryFile;
 pub use requests::{Credential, KernelCommandLine, RequestFile, RequestSources};
 pub use run::{Bootstrap, LONGEST_PAUSE, Outcome, Pause, Reload, Report, RunOptions};
+pub use start::StartSource;
 pub use voice::{Voice, status_line};
 
 use std::path::PathBuf;
@@ -60,8 +61,6 @@ pub struct Settings {
     pub request_file: PathBuf,
     /// What etcd's unit reads; none: do not write one.
     pub environment_file: Option<PathBuf>,
-    /// kubeadm: the static pod manifest of etcd.
-    pub manifest: PathBuf,
     /// Revisions that a restore skips, so that clients notice it; none: leave revisions alone.
     pub bump_revision: Option<u64>,
 }

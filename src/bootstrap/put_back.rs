@@ -44,7 +44,9 @@ impl Intention {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
                 .or_fail(Kind::Io, || format!("{} is damaged", path.display()))
-                .map_err(|e| e.hint("it names the member that is to be put back: rename that by hand, and remove the file")),
+                .map_err(|e| {
+                    e.hint("it names the member that is to be put back: rename that by hand, and remove the file")
+                }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e).or_fail(Kind::Io, || format!("cannot read {}", path.display())),
         }
@@ -104,7 +106,10 @@ impl Bootstrap {
             && let Some(aside) = data_dir::quarantine(settings, self.clock.now(), None)?
         {
             events::quarantined(&aside, Generation(0));
-            self.say(&format!("the member of the cancelled plan was moved to {}; nothing was deleted", aside.display()));
+            self.say(&format!(
+                "the member of the cancelled plan was moved to {}; nothing was deleted",
+                aside.display()
+            ));
         }
         failpoint!("putback.aside");
         self.rename_back(intention).await

@@ -45,7 +45,8 @@ fn marked_staging(facts: &Facts, store: &StoreFacts) -> bool {
 impl Bootstrap {
     /// Alone nobody counts on it, and no store needs to be written to for that.
     fn has_peers(&self) -> bool {
-        self.settings.policy.members.len() > 1 || self.settings.policy.members.iter().all(|m| m.name != self.settings.policy.node)
+        self.settings.policy.members.len() > 1
+            || self.settings.policy.members.iter().all(|m| m.name != self.settings.policy.node)
     }
 
     fn presence(&self, facts: &Facts, state: RollState) -> Result<Presence> {
@@ -73,7 +74,10 @@ impl Bootstrap {
             Err(e) => Err(e),
         };
         if let Err(e) = written {
-            self.warn("roll call", &format!("this host's entry in the roll call could not be written: {}", e.one_line()));
+            self.warn(
+                "roll call",
+                &format!("this host's entry in the roll call could not be written: {}", e.one_line()),
+            );
         }
     }
 

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, PeerPort, Sources, gather};
 use super::voice::Voice;
-use super::{MemoryFile, RequestSources, Settings, environment, events, history, lock, mount, owner, staging};
+use super::{
+    MemoryFile, RequestSources, Settings, StartSource, environment, events, history, lock, mount, owner, staging,
+};
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Rule, Verdict, WaitReason, decide};
 use crate::core::facts::{Attempts, DataDir, Facts};
@@ -115,6 +117,8 @@ pub struct Bootstrap {
     pub memory: MemoryFile,
     /// The one-shot requests.
     pub requests: RequestSources,
+    /// How etcd is going to be started.
+    pub start: StartSource,
     /// Told what happens, for people.
     pub voice: Arc<Voice>,
     /// Told how many of how many bytes a build has read.
@@ -130,6 +134,7 @@ impl Bootstrap {
             peers: &self.peers,
             memory: &self.memory,
             requests: &self.requests,
+            start: &self.start,
         };
         gather(&sources, Duration::from_secs(waited_seconds), attempts, limit).await
     }
@@ -153,6 +158,7 @@ impl Bootstrap {
         let mut pause = Pause::default();
         let mut steps = 0u32;
         let mut held = None;
+        let mut waited = false;
         let mut newer: Option<Bootstrap> = None;
         self.settled().await;
         loop {
@@ -214,6 +220,10 @@ impl Bootstrap {
                 }
                 None => {
                     gate.tell("verdict", &verdict);
+                    // A run that waits may never end by itself; what made it wait is written down at once.
+                    if !std::mem::replace(&mut waited, true) {
+                        gate.write_history(&facts, &verdict);
+                    }
                 }
             }
             if let Some(deadline) = options.deadline
@@ -274,7 +284,6 @@ impl Bootstrap {
         mut done: Vec<String>,
         alone: bool,
     ) -> Result<Report> {
-        let settings = &self.settings;
         if outcome == Outcome::Start {
             // Nothing that is written down here is worth a healthy member that stays down: a full or read-only disk is said, and it starts.
             let joins = matches!(verdict.decision, Decision::Join { .. });
@@ -290,14 +299,19 @@ impl Bootstrap {
             self.tell_now(&verdict);
         }
         done.push(format!("{}: {}", verdict.rule, verdict.because));
-        if let Err(e) = history::write(&settings.state_dir, self.clock.now(), &facts, &settings.policy, &verdict) {
-            self.say(&format!("warning: {}", e.one_line()));
-        }
+        self.write_history(&facts, &verdict);
         Ok(Report { outcome, verdict, facts, done })
     }
 }
 
 impl Bootstrap {
+    fn write_history(&self, facts: &Facts, verdict: &Verdict) {
+        let settings = &self.settings;
+        if let Err(e) = history::write(&settings.state_dir, self.clock.now(), facts, &settings.policy, verdict) {
+            self.say(&format!("warning: {}", e.one_line()));
+        }
+    }
+
     /// What a host that is about to run etcd keeps for later boots.
     fn before_start(&self, facts: &Facts, joins: bool) -> Result<()> {
         let settings = &self.settings;

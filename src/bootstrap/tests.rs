@@ -14,7 +14,7 @@ use crate::catalog::plans::Plans;
 use crate::catalog::snapshots::Snapshots;
 use crate::catalog::snapshots_tests::records;
 use crate::core::decide::{ManagedBy, Rule};
-use crate::core::facts::{DataDir, Observed};
+use crate::core::facts::{CauseCode, DataDir, Observed};
 use crate::core::model::{Generation, NodeName, Nonce};
 use crate::core::plan::{MarkUse, PlanCause, StartedMark, Voter};
 use crate::datadir::restore;
@@ -62,7 +62,6 @@ impl Host {
             state_dir: dir.join("state"),
             request_file: dir.join("restore-once"),
             environment_file: Some(dir.join("run/etcd.env")),
-            manifest: dir.join("manifests/etcd.yaml"),
             bump_revision: None,
         };
         std::fs::write(dir.join("cmdline"), "ro quiet\n").unwrap();
@@ -82,6 +81,7 @@ impl Host {
             endpoints: vec![],
             peers: vec![],
             clock: Arc::new(SystemClock::new()),
+            start: Arc::new(|| Box::pin(async { Observed::unknown(CauseCode::NotLooked, "no unit") })),
             voice: Arc::new(Voice::new(move |text| heard.lock().unwrap().push(text.to_owned()), |_| ())),
             progress: Box::new(|_, _| ()),
         };

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::keys;
 use super::records::{ReadError, Record, Records};
-use crate::core::facts::{HeartbeatFact, RollEntry, RollState};
 use crate::core::facts::ROLL_CALL_TTL_SECONDS;
+use crate::core::facts::{HeartbeatFact, RollEntry, RollState};
 use crate::core::model::{ClusterId, Generation, NodeName, Nonce, Revision};
 use crate::core::record::{RecordKind, RecordProblem};
 use crate::ports::{StoreError, StoreErrorKind};

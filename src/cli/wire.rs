@@ -260,7 +260,13 @@ impl Wire {
         } else {
             (self.snapshots()?, Snapshots::new(self.records_over(self.store_within(self.quick_limits())?)?))
         };
+        let configured = self.settings().clone();
+        let start: bootstrap::StartSource = Arc::new(move || {
+            let configured = configured.clone();
+            Box::pin(async move { crate::setup::start_flags(&configured).await })
+        });
         Ok(bootstrap::Bootstrap {
+            start,
             memory: MemoryFile::new(&settings.state_dir),
             requests: self.requests(),
             settings,
@@ -327,7 +333,6 @@ impl Wire {
             state_dir: s.bootstrap.state_dir.clone(),
             request_file: s.bootstrap.request_file.clone(),
             environment_file: Some(s.etcd.environment_file.clone()),
-            manifest: s.etcd.manifest.clone(),
             bump_revision: Some(s.bootstrap.bump_revision).filter(|n| *n > 0),
         })
     }

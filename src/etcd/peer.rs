@@ -58,7 +58,10 @@ impl PeerEndpoint {
             // The file is the one authority here, as it is for etcd itself.
             .pool_idle_timeout(Duration::from_secs(1));
         let refused = |what: &str, e: reqwest::Error| {
-            tls::refuse(format!("etcd peer {}: {what} cannot be used: {e}", self.options.url), "name files in PEM format")
+            tls::refuse(
+                format!("etcd peer {}: {what} cannot be used: {e}", self.options.url),
+                "name files in PEM format",
+            )
         };
         if let Some((ca, identity)) = tls::for_http(&self.options)? {
             for ca in reqwest::Certificate::from_pem_bundle(&ca).map_err(|e| refused("the CA", e))? {

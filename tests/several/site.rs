@@ -190,7 +190,8 @@ impl Host {
     /// Members that were moved aside.
     pub fn quarantined(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.data_dir()) else { return Vec::new() };
-        let is_aside = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("member.quarantine-"));
+        let is_aside =
+            |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("member.quarantine-"));
         entries.map(|e| e.expect("an entry").path()).filter(is_aside).collect()
     }
 
@@ -364,7 +365,11 @@ peer_wait = "10s"
             let output = host.output();
             let lines: Vec<&str> = output.lines().collect();
             let last = lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n");
-            text.push_str(&format!("=== {} ({})\n{last}\n", host.name, if host.waits() { "gate" } else { "etcd or off" }));
+            text.push_str(&format!(
+                "=== {} ({})\n{last}\n",
+                host.name,
+                if host.waits() { "gate" } else { "etcd or off" }
+            ));
         }
         text
     }
@@ -381,7 +386,9 @@ peer_wait = "10s"
             .objects()
             .iter()
             .filter(|o| o.key.contains("/cluster/"))
-            .map(|o| format!("{}\n{}\n\n", o.key, String::from_utf8_lossy(&self.store.object(&o.key).unwrap_or_default())))
+            .map(|o| {
+                format!("{}\n{}\n\n", o.key, String::from_utf8_lossy(&self.store.object(&o.key).unwrap_or_default()))
+            })
             .collect();
         let _ = fs::write(self.dir.path().join("cluster-objects.txt"), objects);
         let _ = fs::write(self.dir.path().join("keys.txt"), self.store.keys().join("\n"));
@@ -433,7 +440,6 @@ peer_wait = "10s"
         all.entries.retain(|key, _| !key.starts_with(b"serving/"));
         all
     }
-
 }
 
 impl Drop for Site {
@@ -443,7 +449,8 @@ impl Drop for Site {
         }
         if self.kept || std::thread::panicking() || std::env::var_os("SEVERAL_KEEP").is_some() {
             let evidence = self.keep();
-            let kept = evidence.with_file_name(format!("kept-{}", evidence.file_name().unwrap_or_default().to_string_lossy()));
+            let kept =
+                evidence.with_file_name(format!("kept-{}", evidence.file_name().unwrap_or_default().to_string_lossy()));
             if fs::rename(&evidence, &kept).is_ok() {
                 eprintln!("evidence is kept in {}", kept.display());
             }

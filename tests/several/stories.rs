@@ -29,11 +29,14 @@ async fn three_empty_hosts_form_one_cluster_and_all_three_lost_are_restored_as_o
     }
     let begun = Instant::now();
     site.boot_all();
-    let standing = |s: &Site| s.hosts.iter().all(|h| {
-        let key = format!("cluster/rollcall/{}.json", h.name);
-        s.record(&key)["state"] == "empty"
-    });
-    let staged = |s: &Site, file: &str| s.hosts.iter().any(|h| h.path(&format!("etcd/lifeboat-staging-2/{file}")).exists());
+    let standing = |s: &Site| {
+        s.hosts.iter().all(|h| {
+            let key = format!("cluster/rollcall/{}.json", h.name);
+            s.record(&key)["state"] == "empty"
+        })
+    };
+    let staged =
+        |s: &Site, file: &str| s.hosts.iter().any(|h| h.path(&format!("etcd/lifeboat-staging-2/{file}")).exists());
     let mut parts = Vec::new();
     for (name, done) in [
         ("facts (each host's first look)", &standing as &dyn Fn(&Site) -> bool),
@@ -142,10 +145,8 @@ async fn two_wiped_and_the_third_up_wait_and_the_commands_bring_the_survivors_da
         site.hosts[i].lose_disk();
         site.hosts[i].boot();
     }
-    site.until("both wait for the quorum", LIMIT, |s| {
-        s.hosts[..2].iter().all(|h| h.output().contains("L2 WAIT"))
-    })
-    .await;
+    site.until("both wait for the quorum", LIMIT, |s| s.hosts[..2].iter().all(|h| h.output().contains("L2 WAIT")))
+        .await;
     let said = site.hosts[0].output();
     let hint = said.lines().find(|l| l.contains("L2 WAIT")).expect("the verdict").to_owned();
     assert!(hint.contains("lifeboat save --name survivor"), "{hint}");
@@ -165,4 +166,83 @@ async fn two_wiped_and_the_third_up_wait_and_the_commands_bring_the_survivors_da
     assert_eq!((&plan["cause"], &plan["snapshot"]["name"]), (&"forced".into(), &name.as_str().into()), "{plan}");
     assert!(site.dump(0).await.entries.contains_key(&b"written"[..]), "the survivor's last write is lost");
     assert_eq!(site.hosts[2].quarantined().len(), 1);
+}
+
+/// One after the other, as a person restarts etcd.
+async fn restart(site: &mut Site, host: usize) {
+    site.hosts[host].power_cut();
+    site.hosts[host].boot();
+    let gate = format!("the gate of {host}");
+    site.until(&gate, LIMIT, |s| s.hosts[host].etcd().is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_on_one_host_rolls_the_whole_cluster_back_and_so_does_a_second_one() {
+    let mut site = running().await;
+    let before = site.dump(0).await;
+    let snapshot = site.hosts[0].run(&["ls", "--output=json"]).ok().json();
+    let name = snapshot["rows"][0]["name"].as_str().expect("a name").to_owned();
+    for plan in [2, 3] {
+        assert!(site.hosts[2].put("undone", "by the restore").await);
+        site.hosts[0].run(&["restore-once", &name]).ok();
+        restart(&mut site, 0).await;
+        assert_eq!(site.hosts[0].rules(), ["F2", "F1", "D7"]);
+        // The others live on, and follow at their next start.
+        assert!(site.hosts[1].put("undone", "still").await, "a request on one host took the others down");
+        restart(&mut site, 1).await;
+        site.until_serving(&[0, 1], LIMIT).await;
+        restart(&mut site, 2).await;
+        site.until_serving(&[0, 1, 2], LIMIT).await;
+        assert_eq!(site.hosts[2].rules().first().map(String::as_str), Some("F1"), "{:?}", site.hosts[2].rules());
+        site.assert_same_hash(&[0, 1, 2]).await;
+        for host in 0..3 {
+            before.assert_same_keys(&site.dump(host).await);
+            assert_eq!(site.hosts[host].quarantined().len(), plan - 1);
+        }
+        assert_eq!(site.plans().len(), plan);
+        // Another start changes nothing: each request is done once.
+        restart(&mut site, 0).await;
+        assert_eq!(site.hosts[0].rules(), ["D7"]);
+        site.until_serving(&[0], LIMIT).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_taken_back_gives_the_data_of_before_back() {
+    let mut site = running().await;
+    assert!(site.hosts[2].put("written", "after the snapshot").await);
+    site.hosts[0].run(&["restore-once", "latest"]).ok();
+    restart(&mut site, 0).await;
+    assert_eq!(site.hosts[0].rules(), ["F2", "F1", "D7"]);
+    site.hosts[1].run(&["restore-once", "--cancel"]).ok();
+    for host in ["cp2", "cp3"] {
+        let mark = site.record(&format!("cluster/plans/2/started/{host}.json"));
+        assert_eq!(mark["purpose"], "barred", "{mark}");
+    }
+    restart(&mut site, 0).await;
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    assert_eq!(site.hosts[0].rules(), ["D3", "D7"]);
+    assert_eq!(site.hosts[0].quarantined().len(), 1, "the member of the cancelled plan is kept");
+    for host in [1, 2] {
+        restart(&mut site, host).await;
+        site.until_serving(&[host], LIMIT).await;
+        assert_eq!(site.hosts[host].rules(), ["D7"]);
+    }
+    site.assert_same_hash(&[0, 1, 2]).await;
+    assert!(site.dump(0).await.entries.contains_key(&b"written"[..]), "an acknowledged write is lost");
+}
+
+/// Whoever follows when a majority has followed before is too late to take it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_a_majority_has_followed_is_not_taken_back() {
+    let mut site = running().await;
+    site.hosts[0].run(&["restore-once", "latest"]).ok();
+    restart(&mut site, 0).await;
+    restart(&mut site, 1).await;
+    let refused = site.hosts[2].run(&["restore-once", "--cancel"]);
+    assert_ne!(refused.code, Some(0), "{}", refused.text());
+    assert!(!site.store.keys().iter().any(|k| k.ends_with("cancelled.json")));
+    restart(&mut site, 2).await;
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    site.assert_same_hash(&[0, 1, 2]).await;
 }

@@ -157,6 +157,16 @@ pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
     ))
 }
 
+/// `--initial-cluster` of a member that joins in the place of this slot's old one.
+pub(super) fn initial_cluster(look: &Look<'_>) -> Option<String> {
+    let me = (look.policy.node.as_str(), look.policy.peer_urls());
+    let others =
+        quorate(look)?.members.iter().filter(|m| m.name != me.0 && !m.peer_urls.iter().any(|u| me.1.contains(u)));
+    let all = others.map(|m| (m.name.as_str(), m.peer_urls.as_slice())).chain([me]);
+    let each = all.flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
+    Some(each.collect::<Vec<_>>().join(","))
+}
+
 /// L2: the cluster lives, without quorum.
 pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
     let id = look.plan()?.plan.cluster_id;
