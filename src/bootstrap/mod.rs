@@ -64,3 +64,12 @@ pub struct Settings {
     /// Revisions that a restore skips, so that clients notice it; none: leave revisions alone.
     pub bump_revision: Option<u64>,
 }
+
+/// etcd has started: what its environment file said for that one start, as the member that was added for this host, is taken out again. A wiped
+/// host that is started by hand then fails, instead of going on as that member with an empty log.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn started(settings: &Settings) -> crate::error::Result<()> {
+    settings.environment_file.as_deref().map_or(Ok(()), |path| environment::write(path, &settings.policy))
+}

@@ -41,6 +41,10 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
         let verdict = decide(&recorded.facts, &recorded.policy);
         return dry(recorded.facts, verdict, &recorded.policy, printer);
     }
+    if args.started {
+        crate::bootstrap::started(&Wire::by_hand(config)?.bootstrap_settings(false)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     // A deadline is a person's, who wants an answer then.
     if args.wait || (runs_in_unit() && args.deadline.is_none() && !args.dry_run) {
         return Ok(gate::run(config, args, printer).await);
