@@ -13,7 +13,7 @@ use crate::catalog::plans::Plans;
 use crate::core::model::Generation;
 use crate::core::plan::Voter;
 use crate::error::{Error, Kind, Result};
-use crate::ports::{MemberStatus, Membership};
+use crate::ports::{MemberStatus, Membership, Peer};
 use crate::sys::random;
 
 /// Between two looks at a member that votes.
@@ -26,8 +26,12 @@ const SAID_EACH: u32 = 20;
 /// Whom to ask for a promotion: a learner's own endpoint does not answer that.
 #[derive(Clone)]
 pub struct Promotion {
-    /// Client endpoints of the other members.
+    /// Client endpoints of the other configured members.
     pub others: Vec<Arc<dyn Membership>>,
+    /// This member's own peer ports: they tell where the others serve clients, also those that are in nobody's configuration.
+    pub own: Vec<Arc<dyn Peer>>,
+    /// Makes a client for such a URL.
+    pub client: Arc<dyn Fn(&str) -> Option<Arc<dyn Membership>> + Send + Sync>,
     /// The configured members.
     pub members: Vec<Voter>,
 }
@@ -63,6 +67,21 @@ pub(super) async fn run(parts: &Parts, stop: &CancellationToken) {
     }
 }
 
+/// The configured ones first, then those that this member itself knows.
+async fn others(promotion: &Promotion, me: &MemberStatus) -> Vec<Arc<dyn Membership>> {
+    let mut all = promotion.others.clone();
+    for port in &promotion.own {
+        let Ok(answer) = port.ask().await else { continue };
+        let others = answer.members.iter().filter(|m| m.id != me.member_id && !m.is_learner);
+        for url in others.flat_map(|m| &m.client_urls) {
+            if !all.iter().any(|e| e.endpoint() == url) {
+                all.extend((promotion.client)(url));
+            }
+        }
+    }
+    all
+}
+
 async fn promote(parts: &Parts, me: &MemberStatus) -> Result<()> {
     let plans = Plans::new(parts.snapshots.records().clone());
     let (lives, _) = plans.history(Generation(0)).await?;
@@ -71,7 +90,7 @@ async fn promote(parts: &Parts, me: &MemberStatus) -> Result<()> {
             .hint("type: lifeboat adopt")
     })?;
     let mut last = Error::new(Kind::Etcd, "no other member is configured to be asked");
-    for other in &parts.promotion.others {
+    for other in &others(&parts.promotion, me).await {
         let asked = async {
             let theirs = other.status().await?;
             if theirs.cluster_id != me.cluster_id {

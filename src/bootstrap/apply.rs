@@ -7,12 +7,13 @@ use super::build::{self, Order, blocking};
 use super::owner::Owners;
 use super::run::Bootstrap;
 use super::{data_dir, environment, events, lock, staging};
+use crate::catalog::changes::same_voters;
 use crate::catalog::plans::Plans;
 use crate::catalog::records::Created;
-use crate::core::decide::{Decision, Draft, decide};
+use crate::core::decide::{Decision, Draft, decide, members_of_now};
 use crate::core::facts::{DataDir, Facts, Observed, StoreFacts};
 use crate::core::model::Generation;
-use crate::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark};
+use crate::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter};
 use crate::core::select;
 use crate::datadir::restore;
 use crate::error::{Error, Kind, Result};
@@ -67,16 +68,38 @@ impl Bootstrap {
         Plans::new(self.snapshots.records().clone())
     }
 
+    /// k3s and rke2 keep etcd's data in their own way, and only they can restore into it.
+    fn refuse_foreign_restore(&self, snapshot: Option<&crate::core::model::SnapshotName>) -> Result<()> {
+        let managed_by = self.settings.policy.managed_by;
+        let (true, Some(name)) = (managed_by.resets_one_node(), snapshot) else { return Ok(()) };
+        let program = if managed_by == crate::core::decide::ManagedBy::K3s { "k3s" } else { "rke2" };
+        Err(Error::new(
+            Kind::Refused,
+            format!("a restore into {program} is not done by this version; nothing was changed"),
+        )
+        .hint(format!(
+            "on one server, with {program} stopped everywhere: lifeboat get {name} -f /tmp/{name}.db, then {program} server --cluster-reset \
+             --cluster-reset-restore-path=/tmp/{name}.db; then move the data dirs of the other servers aside and start all"
+        )))
+    }
+
     /// Fetches, verifies, builds, looks again, bars what the new life declares dead, and only then writes the plan.
     pub(super) async fn make_plan(&self, draft: &Draft, facts: &Facts) -> StepResult {
         let settings = &self.settings;
+        self.refuse_foreign_restore(draft.snapshot.as_ref())?;
+        if settings.policy.managed_by.resets_one_node() && draft.cause == PlanCause::Init {
+            // Nobody is bound to a plan by that: the cluster that comes up is adopted as one that existed before.
+            self.withdraw(facts).await?;
+            self.say(&format!("{} forms its cluster by itself", settings.policy.managed_by.unit()));
+            return Ok(Step::MayStart);
+        }
         let generation = draft.generation;
         let (plan_nonce, mark_nonce) = (random::nonce()?, random::nonce()?);
         let bumps = draft.cause != PlanCause::Init;
         let order = Order {
             generation,
             snapshot: draft.snapshot.clone(),
-            voters: settings.policy.members.clone(),
+            voters: members_of_now(facts, &settings.policy),
             token: random::nonce()?.to_string(),
             plan_nonce,
             mark_nonce,
@@ -125,7 +148,9 @@ impl Bootstrap {
         // Building takes minutes: what was true before need not be true now.
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
-        if again.decision != Decision::MakePlan(draft.clone()) {
+        // With hosts that come and go, the data was built for those that stood there then.
+        let same_members = same_voters(&members_of_now(&now, &settings.policy), &order.voters);
+        if again.decision != Decision::MakePlan(draft.clone()) || !same_members {
             self.say(&format!(
                 "the situation changed while the data was being built (now rule {}): looking again",
                 again.rule
@@ -134,7 +159,7 @@ impl Bootstrap {
             return Ok(Step::Lost);
         }
         if let Some(store) = now.store.known()
-            && self.bar_unmarked(store).await? == Step::Lost
+            && self.bar_unmarked(store, &order.voters).await? == Step::Lost
         {
             staging::clean(settings)?;
             return Ok(Step::Lost);
@@ -171,13 +196,10 @@ impl Bootstrap {
 
     /// Takes the marks of the hosts that the new plan counts on in the life that it declares dead, so that none of them can still start in it.
     /// Those that do not stand there now are not counted, and theirs stay free: one that has withdrawn may be about to start.
-    async fn bar_unmarked(&self, store: &StoreFacts) -> Result<Step> {
+    async fn bar_unmarked(&self, store: &StoreFacts, members: &[Voter]) -> Result<Step> {
         let Some(newest) = &store.plan else { return Ok(Step::Done) };
         let me = &self.settings.policy.node;
-        let counted = self
-            .settings
-            .policy
-            .members
+        let counted = members
             .iter()
             .map(|m| &m.name)
             .filter(|name| *name == me || store.roll_call.iter().any(|e| e.node == **name && e.counts()));

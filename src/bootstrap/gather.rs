@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{MemoryFile, RequestSources, Settings, StartSource, data_dir, mount, staging};
+use super::{MemoryFile, Reach, RequestSources, Settings, StartSource, data_dir, discover, mount, staging};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::ReadError;
@@ -27,7 +27,7 @@ const STORE_LIMIT_IF_HEALTHY: Duration = Duration::from_secs(10);
 /// A look is worth nothing if it may not even wait this long.
 const LEAST: Duration = Duration::from_secs(1);
 /// An endpoint that says nothing within this time is silent.
-const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
 
 /// etcd opens its client port at once and answers there only when it has seen a quorum. Where the peer port of the same member has answered, the
 /// client port is given this much longer; a cluster that serves needs milliseconds.
@@ -55,6 +55,7 @@ pub(super) struct Sources<'a> {
     pub memory: &'a MemoryFile,
     pub requests: &'a RequestSources,
     pub start: &'a StartSource,
+    pub reach: &'a Reach,
 }
 
 /// Looks around once. `limit`: time that is left for it, if somebody waits.
@@ -78,11 +79,20 @@ pub(super) async fn gather(
     let longest = if needs_no_store { STORE_LIMIT_IF_HEALTHY } else { STORE_LIMIT };
     let limit = limit.map_or(longest, |left| left.clamp(LEAST, longest));
     let grace = if data_dir.known().is_some_and(DataDir::is_void) { GRACE_IF_VOID } else { GRACE };
-    let (store, live, start) = tokio::join!(
-        observe_store(sources.snapshots, &sources.settings.policy.node, &remembered, limit),
-        observe_live(sources.endpoints, sources.peers, limit.min(ENDPOINT_LIMIT), grace),
-        (sources.start)()
-    );
+    let policy = &sources.settings.policy;
+    let store = observe_store(sources.snapshots, &policy.node, &remembered, limit);
+    let endpoint_limit = limit.min(ENDPOINT_LIMIT);
+    let (store, live, start) = if policy.expected_members.is_some() {
+        // Whom to ask is in the store.
+        let store = store.await;
+        let found = discover::recorded(sources.reach, policy, &store, endpoint_limit).await;
+        let endpoints = [sources.endpoints, &found.endpoints].concat();
+        let peers = [sources.peers, &found.peers].concat();
+        let (live, start) = tokio::join!(observe_live(&endpoints, &peers, endpoint_limit, grace), (sources.start)());
+        (store, live, start)
+    } else {
+        tokio::join!(store, observe_live(sources.endpoints, sources.peers, endpoint_limit, grace), (sources.start)())
+    };
     Facts {
         data_dir,
         staging: staging::observe(&sources.settings.data_dir),

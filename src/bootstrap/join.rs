@@ -5,9 +5,10 @@
 //! was ever allowed to start. A learner that may have started has a log that is lost, so it is removed and added anew.
 
 use super::apply::{Step, StepResult};
+use super::gather::ENDPOINT_LIMIT;
 use super::joining::Joining;
 use super::run::Bootstrap;
-use super::{Endpoint, environment, staging};
+use super::{Endpoint, discover, environment, staging};
 use crate::catalog::changes::{Announced, Changes, voters_of};
 use crate::catalog::records::Created;
 use crate::core::decide::{Decision, JoinHow, decide};
@@ -111,7 +112,7 @@ impl Bootstrap {
             self.plans().plan(generation).await?.ok_or_else(|| {
                 Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone"))
             })?;
-        let etcd = self.quorate_member(cluster.cluster_id).await?;
+        let etcd = self.quorate_member(cluster.cluster_id, facts).await?;
         let members = etcd.members().await?;
         let (mine, others): (Vec<Member>, Vec<Member>) = members.into_iter().partition(|m| self.is_mine(m));
         let note = Joining::read(&settings.state_dir)?;
@@ -186,8 +187,9 @@ impl Bootstrap {
     }
 
     /// The first member of this cluster that answers a linearizable read now.
-    async fn quorate_member(&self, cluster: ClusterId) -> Result<Endpoint> {
-        for endpoint in &self.endpoints {
+    async fn quorate_member(&self, cluster: ClusterId, facts: &Facts) -> Result<Endpoint> {
+        let found = discover::recorded(&self.reach, &self.settings.policy, &facts.store, ENDPOINT_LIMIT).await;
+        for endpoint in self.endpoints.iter().chain(&found.endpoints) {
             if endpoint.status().await.is_ok_and(|s| s.cluster_id == cluster && !s.is_learner)
                 && endpoint.linearizable_read().await.is_ok()
             {

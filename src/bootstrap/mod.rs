@@ -7,6 +7,7 @@ mod apply;
 mod build;
 mod cancel;
 mod data_dir;
+mod discover;
 mod environment;
 mod events;
 mod gather;
@@ -29,6 +30,7 @@ mod tests;
 mod voice;
 
 pub use cancel::{TakenBack, take_back};
+pub use discover::Reach;
 pub use gather::{Endpoint, PeerPort};
 pub use memory::MemoryFile;
 pub use requests::{Credential, KernelCommandLine, RequestFile, RequestSources};

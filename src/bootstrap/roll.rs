@@ -45,8 +45,8 @@ fn marked_staging(facts: &Facts, store: &StoreFacts) -> bool {
 impl Bootstrap {
     /// Alone nobody counts on it, and no store needs to be written to for that.
     fn has_peers(&self) -> bool {
-        self.settings.policy.members.len() > 1
-            || self.settings.policy.members.iter().all(|m| m.name != self.settings.policy.node)
+        let policy = &self.settings.policy;
+        policy.expected_members.is_some() || policy.members.iter().any(|m| m.name != policy.node)
     }
 
     fn presence(&self, facts: &Facts, state: RollState) -> Result<Presence> {

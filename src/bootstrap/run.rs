@@ -9,7 +9,7 @@ use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, PeerPort, Sources, gather};
 use super::voice::Voice;
 use super::{
-    MemoryFile, RequestSources, Settings, StartSource, environment, events, history, lock, mount, owner, staging,
+    MemoryFile, Reach, RequestSources, Settings, StartSource, environment, events, history, lock, mount, owner, staging,
 };
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Rule, Verdict, WaitReason, decide};
@@ -119,6 +119,8 @@ pub struct Bootstrap {
     pub requests: RequestSources,
     /// How etcd is going to be started.
     pub start: StartSource,
+    /// For members that only records name.
+    pub reach: Reach,
     /// Told what happens, for people.
     pub voice: Arc<Voice>,
     /// Told how many of how many bytes a build has read.
@@ -135,6 +137,7 @@ impl Bootstrap {
             memory: &self.memory,
             requests: &self.requests,
             start: &self.start,
+            reach: &self.reach,
         };
         gather(&sources, Duration::from_secs(waited_seconds), attempts, limit).await
     }

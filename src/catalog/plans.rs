@@ -106,7 +106,15 @@ impl Plans {
         let lost = self.word(RecordKind::Lost, &keys::lost(generation)).await?.is_some();
         let marks = self.marks(&plan).await?;
         let voters = self.voters(generation).await?;
-        Ok((lives, Some(PlanFacts { plan, cancelled, lost, marks, voters })))
+        let age_seconds = self.age(&keys::plan(generation)).await?;
+        Ok((lives, Some(PlanFacts { plan, cancelled, lost, marks, voters, age_seconds })))
+    }
+
+    /// Age of an object by the store's clock, if that tells the time.
+    async fn age(&self, key: &str) -> Result<Option<u64>, ReadError> {
+        let read = self.records.read::<Plan>(RecordKind::Plan, key).await?;
+        let times = read.and_then(|r| r.modified.zip(r.store_time));
+        Ok(times.map(|(written, now)| u64::try_from(now.duration_since(written).as_secs()).unwrap_or(0)))
     }
 
     async fn word(&self, kind: RecordKind, key: &str) -> Result<Option<PersonsWord>, ReadError> {

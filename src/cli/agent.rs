@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use super::wire::{Wire, start_logging};
-use crate::agent::promote::Promotion;
 use crate::agent::scheduler::Planned;
 use crate::agent::{self, Job, Parts};
 use crate::core::schedule;
@@ -40,6 +39,6 @@ fn parts(wire: &Wire) -> Result<Parts> {
         snapshots: wire.snapshots()?,
         spool: wire.spool()?,
         clock: wire.clock.clone(),
-        promotion: Promotion { others: wire.other_members()?, members: wire.voters() },
+        promotion: wire.promotion()?,
     })
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::agent::promote::Promotion;
 use crate::bootstrap::{self, Endpoint, MemoryFile, PeerPort, RequestSources};
 use crate::catalog::records::Records;
 use crate::catalog::snapshots::Snapshots;
@@ -173,12 +174,32 @@ impl Wire {
 
     /// With the certificates of `[etcd]`, which peers know, too, as long as one CA signs both.
     fn reach(&self, url: &url::Url) -> EndpointOptions {
-        let etcd = &self.settings().etcd;
+        Wire::reach_with(self.settings(), url)
+    }
+
+    fn reach_with(settings: &Settings, url: &url::Url) -> EndpointOptions {
+        let etcd = &settings.etcd;
         EndpointOptions {
             url: url.as_str().trim_end_matches('/').to_owned(),
             ca_file: etcd.ca_file.clone(),
             cert_and_key: etcd.client_certificate.as_ref().map(|c| (c.cert_file.clone(), c.key_file.clone())),
             ..EndpointOptions::default()
+        }
+    }
+
+    /// For URLs that records of the store name.
+    fn reach_recorded(&self) -> bootstrap::Reach {
+        let options = |s: &config::Settings, url: &str| {
+            let mut reached = Wire::reach_with(s, &url::Url::parse(url).ok()?);
+            reached.login = s.etcd.login.as_ref().and_then(|l| Some((l.username.clone(), l.password.read().ok()?)));
+            Some(reached)
+        };
+        let (for_peers, for_clients) = (self.settings().clone(), self.settings().clone());
+        bootstrap::Reach {
+            peer: Arc::new(move |url| {
+                Some(Arc::new(PeerEndpoint::new(options(&for_peers, url)?)) as Arc<dyn crate::ports::Peer>)
+            }),
+            client: Arc::new(move |url| Some(Arc::new(EtcdEndpoint::new(options(&for_clients, url)?)) as Endpoint)),
         }
     }
 
@@ -194,14 +215,23 @@ impl Wire {
         others.flat_map(|m| m.peer_urls.iter().map(move |url| port(m, url))).collect()
     }
 
-    /// The client ports of the other hosts, for changes of who is a member.
+    /// Whom the agent asks to make this member a voter.
     ///
     /// # Errors
     /// When a secret cannot be read.
-    pub fn other_members(&self) -> Result<Vec<Arc<dyn crate::ports::Membership>>> {
+    pub fn promotion(&self) -> Result<Promotion> {
         let s = self.settings();
-        let others = s.cluster.members.iter().filter(|m| m.name != s.node.name).flat_map(|m| &m.client_urls);
-        others.map(|url| Ok(Arc::new(self.endpoint(url)?) as Arc<dyn crate::ports::Membership>)).collect()
+        let (mine, others): (Vec<_>, Vec<_>) = s.cluster.members.iter().partition(|m| m.name == s.node.name);
+        let client = |url: &url::Url| Ok(Arc::new(self.endpoint(url)?) as Endpoint);
+        let reach = self.reach_recorded();
+        let own =
+            mine.iter().flat_map(|m| &m.peer_urls).filter_map(|url| (reach.peer)(url.as_str().trim_end_matches('/')));
+        Ok(Promotion {
+            others: others.iter().flat_map(|m| &m.client_urls).map(client).collect::<Result<_>>()?,
+            own: own.collect(),
+            client: reach.client,
+            members: self.voters(),
+        })
     }
 
     /// The local spool.
@@ -267,6 +297,7 @@ impl Wire {
         });
         Ok(bootstrap::Bootstrap {
             start,
+            reach: self.reach_recorded(),
             memory: MemoryFile::new(&settings.state_dir),
             requests: self.requests(),
             settings,
@@ -318,6 +349,8 @@ impl Wire {
             existing_only: s.bootstrap.initial_cluster_state == config::InitialClusterState::Existing,
             init_empty,
             peer_wait_seconds: s.bootstrap.peer_wait.as_secs(),
+            expected_members: s.cluster.expected_members,
+            lost_after_seconds: s.bootstrap.lost_after.as_secs(),
             heartbeat_ttl_seconds: HEARTBEAT_TTL_SECONDS,
             seed: s.bootstrap.seed.clone(),
             replace_damaged: s.bootstrap.replace_damaged,

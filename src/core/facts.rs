@@ -233,6 +233,9 @@ pub struct PlanFacts {
     pub marks: Vec<StartedMark>,
     /// Recorded voters, by number.
     pub voters: Vec<VotersRecord>,
+    /// Seconds since the plan was written, by the store's clock, if that tells the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
 }
 
 /// An older (or the newest) plan, as far as it tells lives apart.

@@ -39,12 +39,29 @@ pub struct Site {
     pub hosts: Vec<Host>,
     dir: TempDir,
     kept: bool,
+    /// Hosts know only themselves, and how many they are.
+    expected: bool,
 }
 
 /// Names of hosts in tests.
 pub const NAMES: [&str; 5] = ["cp1", "cp2", "cp3", "cp4", "cp5"];
 
 impl Host {
+    fn new(site: &std::path::Path, name: &str, version: &str) -> Host {
+        let home = site.join(name);
+        fs::create_dir_all(&home).expect("a directory for a host");
+        Host {
+            name: name.to_owned(),
+            dir: home,
+            version: version.to_owned(),
+            ports: EtcdPorts::reserve(),
+            runs: Runs::Nothing,
+            agent: None,
+            log: String::new(),
+            restarts: true,
+        }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -221,24 +238,27 @@ impl Site {
     pub async fn new(count: usize, version: &str) -> Site {
         let store = S3Server::start(S3Options::default()).await;
         let dir = tempfile::Builder::new().prefix("lifeboat-several-").tempdir().expect("a directory for a site");
-        let mut hosts: Vec<Host> = Vec::new();
-        for name in NAMES.iter().take(count) {
-            let home = dir.path().join(name);
-            fs::create_dir_all(&home).expect("a directory for a host");
-            hosts.push(Host {
-                name: (*name).to_owned(),
-                dir: home,
-                version: version.to_owned(),
-                ports: EtcdPorts::reserve(),
-                runs: Runs::Nothing,
-                agent: None,
-                log: String::new(),
-                restarts: true,
-            });
-        }
-        let site = Site { store, hosts, dir, kept: false };
+        let hosts = NAMES.iter().take(count).map(|name| Host::new(dir.path(), name, version)).collect();
+        let site = Site { store, hosts, dir, kept: false, expected: false };
         site.configure("");
         site
+    }
+
+    /// The same, with hosts that come and go: each knows itself, and how many they are.
+    pub async fn of_expected(count: usize, version: &str) -> Site {
+        let mut site = Site::new(count, version).await;
+        site.expected = true;
+        site.configure("");
+        site
+    }
+
+    /// Other machines under other names take the place of all.
+    pub fn recreate(&mut self, names: &[&str], version: &str) {
+        for host in &mut self.hosts {
+            host.power_cut();
+        }
+        self.hosts = names.iter().map(|name| Host::new(self.dir.path(), name, version)).collect();
+        self.configure("");
     }
 
     /// Writes the configuration of every host; `more` goes into `[bootstrap]`.
@@ -251,8 +271,11 @@ impl Site {
                 h.client_url()
             )
         };
-        let members = self.hosts.iter().map(member).collect::<Vec<_>>().join(", ");
+        let all = self.hosts.iter().map(member).collect::<Vec<_>>().join(", ");
         for host in &self.hosts {
+            let members = if self.expected { member(host) } else { all.clone() };
+            let expected =
+                if self.expected { format!("expected_members = {}", self.hosts.len()) } else { String::new() };
             for (file, secret) in [
                 ("token", "0123456789abcdef0123456789abcdef"),
                 ("access-key", &self.store.access_key),
@@ -268,6 +291,7 @@ impl Site {
 name = "several"
 token_file = "{token}"
 members = [{members}]
+{expected}
 
 [node]
 name = "{name}"
