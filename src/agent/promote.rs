@@ -48,7 +48,7 @@ pub(super) async fn run(parts: &Parts, stop: &CancellationToken) {
                         tries = 0;
                     }
                     Err(e) => {
-                        if tries % SAID_EACH == 0 {
+                        if tries.is_multiple_of(SAID_EACH) {
                             tracing::warn!("this member is a learner and not a voter yet: {}", e.one_line());
                         }
                         tries = tries.saturating_add(1);
