@@ -215,8 +215,9 @@ impl Bootstrap {
                 Some(Err(failed)) => {
                     let e = failed.error;
                     if !failed.marked && blame(&mut attempts, &verdict, &facts, &e) {
-                        events::restore_error(&verdict, &e);
-                        gate.say(&format!("{}; going on without it", e.one_line()));
+                        if gate.warn("without", &format!("{}; going on without it", e.one_line())) {
+                            events::restore_error(&verdict, &e);
+                        }
                         continue;
                     }
                     gate.tell_failed(&mut verdict, &e);
@@ -237,6 +238,8 @@ impl Bootstrap {
             // Who waits changes nothing: a person's own commands may.
             held = None;
             pause.wait(longest_pause(&verdict, elapsed())).await;
+            // What a request needs may be there by now, and a host that waits has nothing better to go on with.
+            attempts.request_failed = None;
             if let Some(new) = options.reload.as_mut().and_then(|reload| reload()) {
                 new.settled().await;
                 newer = Some(new);
@@ -356,6 +359,11 @@ fn blame(attempts: &mut Attempts, verdict: &Verdict, facts: &Facts, e: &Error) -
         _ => return false,
     };
     let broken = matches!(e.kind(), Kind::Verification | Kind::NotFound);
+    let nothing_to_lose = facts.data_dir.known().is_some_and(DataDir::is_void);
+    if forced && nothing_to_lose && !broken {
+        // The host is down anyway, and the rules below would restore another snapshot than the one that was asked for.
+        return false;
+    }
     if forced {
         // Before the mark is written a request never keeps a healthy host down, whatever the cause.
         attempts.request_failed = Some(e.one_line());
