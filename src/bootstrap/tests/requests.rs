@@ -204,7 +204,7 @@ async fn a_lasting_request_that_is_taken_back_does_nothing() {
 async fn a_host_without_data_waits_for_the_snapshot_that_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::lived(dir.path(), &["asked", "better"]).await;
-    crate::sys::fs::remove_scratch(&host.gate.settings.data_dir.join("member")).unwrap();
+    crate::sys::fs::rename(&host.gate.settings.data_dir.join("member"), &dir.path().join("lost")).unwrap();
     host.gate.requests.file.arm("asked").unwrap();
     let mut left = 2;
     host.store.on(move |operation, key| {
