@@ -16,7 +16,7 @@ EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export LIFEBOAT_TOOLS := $(TOOLS)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools cargo check test lab demo bench deb rpm packages-check package-tree cargo-deb
+.PHONY: help tools cargo check test soak lab demo bench deb rpm packages-check package-tree cargo-deb
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: cargo tools ## the whole story in two minutes: snapshots, a lost host, the
 
 test: cargo tools ## all tests: units, real etcd of three releases, real S3 servers
 	cargo test --no-fail-fast $(FEATURES)
+
+soak: cargo tools ## random faults on three hosts: ROUNDS=200 SEED=any number
+	LIFEBOAT_ROUNDS=$(or $(ROUNDS),200) LIFEBOAT_SEED=$(SEED) cargo test $(FEATURES) --test several whatever_happens -- --nocapture
 
 check: cargo tools ## format, lints, and the direction of imports
 	cargo fmt --check

@@ -352,6 +352,38 @@ pub trait Etcd: Send + Sync {
     async fn hash_kv(&self, revision: Revision) -> EtcdResult<(u32, Revision)>;
 }
 
+/// Changes of who is a member, asked of one endpoint.
+#[async_trait]
+pub trait Membership: Etcd {
+    /// Adds a learner with these peer URLs. Its id, and the members from then on.
+    async fn add_learner(&self, peer_urls: &[String]) -> EtcdResult<(MemberId, Vec<Member>)>;
+
+    /// Makes a learner that has caught up a voter.
+    async fn promote(&self, id: MemberId) -> EtcdResult<()>;
+
+    /// Removes a member.
+    async fn remove(&self, id: MemberId) -> EtcdResult<()>;
+}
+
+/// What a member says on its peer port, where it also answers without quorum and before it serves clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAnswer {
+    /// Id of its cluster.
+    pub cluster_id: ClusterId,
+    /// The members as this one knows them; it may lag behind.
+    pub members: Vec<Member>,
+}
+
+/// The peer port of one member. The call has a time limit.
+#[async_trait]
+pub trait Peer: Send + Sync {
+    /// The peer URL.
+    fn url(&self) -> &str;
+
+    /// Who answers there.
+    async fn ask(&self) -> EtcdResult<PeerAnswer>;
+}
+
 /// The clocks. Wall time for records and schedules, monotonic for every interval.
 pub trait Clock: Send + Sync {
     /// Wall clock, UTC.

@@ -4,6 +4,7 @@
 //! do. No failure in here ends the process: a store or an etcd that is away is waited for.
 
 mod last_runs;
+pub mod promote;
 pub mod scheduler;
 mod shipping;
 mod work;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub spool: Spool,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
+    /// Whom to ask when this member has joined as a learner.
+    pub promotion: promote::Promotion,
 }
 
 /// What ended a round of work.
@@ -176,7 +179,10 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
     let state = Arc::new(tokio::sync::Mutex::new(work::RunState::default()));
     let shipping = {
         let (parts, wake, stop, notify) = (parts.clone(), wake.clone(), stop.clone(), notify.clone());
-        tokio::spawn(async move { shipping::run(&parts, &wake, &stop, &move |text| notify.status(&text)).await })
+        tokio::spawn(async move {
+            let status = move |text: String| notify.status(&text);
+            tokio::join!(shipping::run(&parts, &wake, &stop, &status), promote::run(&parts, &stop));
+        })
     };
     let on_due = {
         let (parts, wake, last_runs) = (parts.clone(), wake.clone(), last_runs.clone());

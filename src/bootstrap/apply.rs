@@ -7,12 +7,13 @@ use super::build::{self, Order, blocking};
 use super::owner::Owners;
 use super::run::Bootstrap;
 use super::{data_dir, environment, events, lock, staging};
+use crate::catalog::changes::same_voters;
 use crate::catalog::plans::Plans;
 use crate::catalog::records::Created;
-use crate::core::decide::{Decision, Draft, decide};
+use crate::core::decide::{Decision, Draft, decide, members_of_now};
 use crate::core::facts::{DataDir, Facts, Observed, StoreFacts};
 use crate::core::model::Generation;
-use crate::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark};
+use crate::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter};
 use crate::core::select;
 use crate::datadir::restore;
 use crate::error::{Error, Kind, Result};
@@ -58,23 +59,47 @@ pub(super) enum Step {
     Done,
     /// Somebody else was first, or the world has changed; look around again.
     Lost,
+    /// etcd may start, and makes its data dir itself.
+    MayStart,
 }
 
 impl Bootstrap {
-    fn plans(&self) -> Plans {
+    pub(super) fn plans(&self) -> Plans {
         Plans::new(self.snapshots.records().clone())
+    }
+
+    /// k3s and rke2 keep etcd's data in their own way, and only they can restore into it.
+    fn refuse_foreign_restore(&self, snapshot: Option<&crate::core::model::SnapshotName>) -> Result<()> {
+        let managed_by = self.settings.policy.managed_by;
+        let (true, Some(name)) = (managed_by.resets_one_node(), snapshot) else { return Ok(()) };
+        let program = if managed_by == crate::core::decide::ManagedBy::K3s { "k3s" } else { "rke2" };
+        Err(Error::new(
+            Kind::Refused,
+            format!("a restore into {program} is not done by this version; nothing was changed"),
+        )
+        .hint(format!(
+            "on one server, with {program} stopped everywhere: lifeboat get {name} -f /tmp/{name}.db, then {program} server --cluster-reset \
+             --cluster-reset-restore-path=/tmp/{name}.db; then move the data dirs of the other servers aside and start all"
+        )))
     }
 
     /// Fetches, verifies, builds, looks again, bars what the new life declares dead, and only then writes the plan.
     pub(super) async fn make_plan(&self, draft: &Draft, facts: &Facts) -> StepResult {
         let settings = &self.settings;
+        self.refuse_foreign_restore(draft.snapshot.as_ref())?;
+        if settings.policy.managed_by.resets_one_node() && draft.cause == PlanCause::Init {
+            // Nobody is bound to a plan by that: the cluster that comes up is adopted as one that existed before.
+            self.withdraw(facts).await?;
+            self.say(&format!("{} forms its cluster by itself", settings.policy.managed_by.unit()));
+            return Ok(Step::MayStart);
+        }
         let generation = draft.generation;
         let (plan_nonce, mark_nonce) = (random::nonce()?, random::nonce()?);
         let bumps = draft.cause != PlanCause::Init;
         let order = Order {
             generation,
             snapshot: draft.snapshot.clone(),
-            voters: settings.policy.members.clone(),
+            voters: members_of_now(facts, &settings.policy),
             token: random::nonce()?.to_string(),
             plan_nonce,
             mark_nonce,
@@ -115,14 +140,17 @@ impl Bootstrap {
             None => None,
         };
         let owners = Owners::new(settings, facts.memory.known())?;
-        let ready = build::build(settings, &self.snapshots, &order, &owners, &*self.progress).await?;
+        let work = build::build(settings, &self.snapshots, &order, &owners, &*self.progress);
+        let ready = self.standing(facts, work).await?;
         let staging_dir = staging::path(&settings.data_dir, generation);
         data_dir::try_rename(settings, &staging_dir)?;
 
         // Building takes minutes: what was true before need not be true now.
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
-        if again.decision != Decision::MakePlan(draft.clone()) {
+        // With hosts that come and go, the data was built for those that stood there then.
+        let same_members = same_voters(&members_of_now(&now, &settings.policy), &order.voters);
+        if again.decision != Decision::MakePlan(draft.clone()) || !same_members {
             self.say(&format!(
                 "the situation changed while the data was being built (now rule {}): looking again",
                 again.rule
@@ -131,7 +159,7 @@ impl Bootstrap {
             return Ok(Step::Lost);
         }
         if let Some(store) = now.store.known()
-            && self.bar_unmarked(store).await? == Step::Lost
+            && self.bar_unmarked(store, &order.voters).await? == Step::Lost
         {
             staging::clean(settings)?;
             return Ok(Step::Lost);
@@ -167,16 +195,14 @@ impl Bootstrap {
     }
 
     /// Takes the marks of the hosts that the new plan counts on in the life that it declares dead, so that none of them can still start in it.
-    async fn bar_unmarked(&self, store: &StoreFacts) -> Result<Step> {
+    /// Those that do not stand there now are not counted, and theirs stay free: one that has withdrawn may be about to start.
+    async fn bar_unmarked(&self, store: &StoreFacts, members: &[Voter]) -> Result<Step> {
         let Some(newest) = &store.plan else { return Ok(Step::Done) };
         let me = &self.settings.policy.node;
-        let counted = self
-            .settings
-            .policy
-            .members
+        let counted = members
             .iter()
             .map(|m| &m.name)
-            .filter(|name| *name == me || store.roll_call.iter().any(|e| e.node == **name));
+            .filter(|name| *name == me || store.roll_call.iter().any(|e| e.node == **name && e.counts()));
         for node in counted {
             if newest.marks.iter().any(|m| m.node == *node) || !newest.plan.voters.iter().any(|v| v.name == *node) {
                 continue;
@@ -193,7 +219,7 @@ impl Bootstrap {
         Ok(Step::Done)
     }
 
-    fn mark(
+    pub(super) fn mark(
         &self,
         generation: Generation,
         node: &crate::core::model::NodeName,
@@ -210,8 +236,14 @@ impl Bootstrap {
         }
     }
 
-    /// Builds what the newest plan describes (unless that is done), takes the mark, and puts the data into place.
-    pub(super) async fn apply(&self, generation: Generation, facts: &Facts) -> StepResult {
+    /// Builds what the newest plan describes (unless that is done), takes the mark, and puts the data into place. `decision`: the one that led here.
+    pub(super) async fn apply(
+        &self,
+        generation: Generation,
+        facts: &Facts,
+        decision: &Decision,
+        purpose: MarkUse,
+    ) -> StepResult {
         let settings = &self.settings;
         let Some(plan) = self.plans().plan(generation).await? else {
             return Err(Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone")).into());
@@ -233,7 +265,8 @@ impl Bootstrap {
                     raw_sha256: plan.snapshot.as_ref().map(|s| s.raw_sha256),
                 };
                 let owners = Owners::new(settings, facts.memory.known())?;
-                let ready = build::build(settings, &self.snapshots, &order, &owners, &*self.progress).await?;
+                let work = build::build(settings, &self.snapshots, &order, &owners, &*self.progress);
+                let ready = self.standing(facts, work).await?;
                 if ready.cluster_id != plan.cluster_id {
                     return Err(Error::new(
                         Kind::Verification,
@@ -250,12 +283,14 @@ impl Bootstrap {
         };
         data_dir::try_rename(settings, &staging_dir)?;
 
+        // Nobody may count this host any more as one without data.
+        self.withdraw(facts).await?;
         // The last look before the point of no return: still the newest plan, not taken back, and nothing has come to life or to the data dir
         // while the data was built (an etcd that somebody started by hand).
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
         let same = now.store.known().and_then(|s| s.plan.as_ref()).is_some_and(|n| n.plan.nonce == plan.nonce);
-        if !same || again.decision != (Decision::Apply { generation }) {
+        if !same || again.decision != *decision {
             self.say(&format!(
                 "the situation changed before plan {generation} was applied (now rule {}): looking again",
                 again.rule
@@ -263,7 +298,7 @@ impl Bootstrap {
             return Ok(Step::Lost);
         }
         failpoint!("bootstrap.before_mark");
-        let mark = self.mark(generation, &settings.policy.node, MarkUse::Apply, seal.mark_nonce);
+        let mark = self.mark(generation, &settings.policy.node, purpose, seal.mark_nonce);
         if self.plans().take_mark(&mark).await.map_err(past_the_mark)? == Created::Taken {
             let theirs = self.plans().mark(generation, &settings.policy.node).await.map_err(past_the_mark)?;
             if theirs.is_none_or(|m| m.nonce != seal.mark_nonce || m.purpose == MarkUse::Barred) {
@@ -345,6 +380,11 @@ impl Bootstrap {
             self.consume(request)?;
         }
         staging::clean(settings)
+    }
+
+    /// Makes the data dir, for the etcd that is about to fill it, as the one of before was.
+    pub(super) fn own_dirs(&self, facts: &Facts) -> Result<()> {
+        Owners::new(&self.settings, facts.memory.known())?.make_dirs(&self.settings)
     }
 
     /// Remembers a consumed request first, and removes its file after that: in the other order a power cut would forget it.

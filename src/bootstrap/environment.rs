@@ -14,6 +14,18 @@ use crate::sys::fs;
 /// # Errors
 /// When it cannot be written.
 pub(super) fn write(path: &Path, policy: &Policy) -> Result<()> {
+    replace(path, text(policy))
+}
+
+/// Writes it for one start: as the member that was added for this host. The next run of the gate takes that out again.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_joining(path: &Path, policy: &Policy, initial_cluster: &str) -> Result<()> {
+    replace(path, format!("{}ETCD_INITIAL_CLUSTER={initial_cluster}\n", text(policy)))
+}
+
+fn text(policy: &Policy) -> String {
     let mut text = String::from(
         "# Written by 'lifeboat bootstrap' before each start of etcd; changes are overwritten.\n\
          # etcd reads the cluster from its WAL. Without a WAL this makes it fail instead of forming an empty cluster.\n",
@@ -24,6 +36,10 @@ pub(super) fn write(path: &Path, policy: &Policy) -> Result<()> {
         text.push_str(&format!("ETCD_WAL_DIR={wal_dir}\n"));
     }
     text.push_str("ETCD_INITIAL_CLUSTER_STATE=existing\n");
+    text
+}
+
+fn replace(path: &Path, text: String) -> Result<()> {
     if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(());
     }

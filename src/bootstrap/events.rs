@@ -18,12 +18,14 @@ impl Bootstrap {
         self.voice.status(text);
     }
 
-    /// Something that may be so again at the next look, or at the next attempt.
-    pub(super) fn warn(&self, topic: &'static str, text: &str) {
-        if self.voice.is_news(topic, text, self.clock.monotonic()) {
+    /// Something that may be so again at the next look, or at the next attempt; whether it was news.
+    pub(super) fn warn(&self, topic: &'static str, text: &str) -> bool {
+        let news = self.voice.is_news(topic, text, self.clock.monotonic());
+        if news {
             tracing::warn!("{text}");
             self.voice.line(&format!("warning: {text}"));
         }
+        news
     }
 
     /// Says a verdict, unless it was said a moment ago; whether it was news. What `systemctl status` shows is renewed in any case.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{MemoryFile, RequestSources, Settings, data_dir, mount, staging, start};
+use super::{MemoryFile, Reach, RequestSources, Settings, StartSource, data_dir, discover, mount, staging};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::ReadError;
@@ -17,7 +18,7 @@ use crate::core::facts::{
 };
 use crate::core::model::{Generation, NodeName};
 use crate::core::select::SnapshotFact;
-use crate::ports::{Etcd, EtcdError, EtcdErrorKind, StoreError, StoreErrorKind};
+use crate::ports::{Etcd, EtcdError, EtcdErrorKind, Membership, Peer, StoreError, StoreErrorKind};
 
 /// All of the store's facts must be there within this time; a store that is slower is unknown.
 const STORE_LIMIT: Duration = Duration::from_secs(60);
@@ -26,18 +27,35 @@ const STORE_LIMIT_IF_HEALTHY: Duration = Duration::from_secs(10);
 /// A look is worth nothing if it may not even wait this long.
 const LEAST: Duration = Duration::from_secs(1);
 /// An endpoint that says nothing within this time is silent.
-const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
+
+/// etcd opens its client port at once and answers there only when it has seen a quorum. Where the peer port of the same member has answered, the
+/// client port is given this much longer; a cluster that serves needs milliseconds.
+const GRACE_IF_VOID: Duration = Duration::from_secs(1);
+/// The same, for a host with data: to take it for part of a life that serves, or not, is worth a second more.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// A client endpoint of a configured member.
-pub type Endpoint = Arc<dyn Etcd>;
+pub type Endpoint = Arc<dyn Membership>;
+/// The peer port of a configured member, and the client URLs of the same one.
+#[derive(Clone)]
+pub struct PeerPort {
+    /// The port.
+    pub port: Arc<dyn Peer>,
+    /// Where the same member would serve clients.
+    pub client_urls: Vec<String>,
+}
 
 /// What is looked at.
 pub(super) struct Sources<'a> {
     pub settings: &'a Settings,
     pub snapshots: &'a Snapshots,
     pub endpoints: &'a [Endpoint],
+    pub peers: &'a [PeerPort],
     pub memory: &'a MemoryFile,
     pub requests: &'a RequestSources,
+    pub start: &'a StartSource,
+    pub reach: &'a Reach,
 }
 
 /// Looks around once. `limit`: time that is left for it, if somebody waits.
@@ -60,10 +78,21 @@ pub(super) async fn gather(
     let needs_no_store = matches!(data_dir, Observed::Known(DataDir::Healthy(_) | DataDir::InUse)) && done;
     let longest = if needs_no_store { STORE_LIMIT_IF_HEALTHY } else { STORE_LIMIT };
     let limit = limit.map_or(longest, |left| left.clamp(LEAST, longest));
-    let (store, live) = tokio::join!(
-        observe_store(sources.snapshots, &sources.settings.policy.node, &remembered, limit),
-        observe_live(sources.endpoints, limit.min(ENDPOINT_LIMIT))
-    );
+    let grace = if data_dir.known().is_some_and(DataDir::is_void) { GRACE_IF_VOID } else { GRACE };
+    let policy = &sources.settings.policy;
+    let store = observe_store(sources.snapshots, &policy.node, &remembered, limit);
+    let endpoint_limit = limit.min(ENDPOINT_LIMIT);
+    let (store, live, start) = if policy.expected_members.is_some() {
+        // Whom to ask is in the store.
+        let store = store.await;
+        let found = discover::recorded(sources.reach, policy, &store, endpoint_limit).await;
+        let endpoints = [sources.endpoints, &found.endpoints].concat();
+        let peers = [sources.peers, &found.peers].concat();
+        let (live, start) = tokio::join!(observe_live(&endpoints, &peers, endpoint_limit, grace), (sources.start)());
+        (store, live, start)
+    } else {
+        tokio::join!(store, observe_live(sources.endpoints, sources.peers, endpoint_limit, grace), (sources.start)())
+    };
     Facts {
         data_dir,
         staging: staging::observe(&sources.settings.data_dir),
@@ -73,7 +102,7 @@ pub(super) async fn gather(
         request: asked.request,
         also_requested: asked.also,
         remarks: asked.remarks,
-        start: start::observe(sources.settings),
+        start,
         waited_seconds: waited.as_secs(),
         attempts,
     }
@@ -103,10 +132,10 @@ async fn read_store(snapshots: &Snapshots, me: &NodeName, at_least: Generation) 
     let plans = Plans::new(records.clone());
     let (lives, plan) = plans.history(at_least).await?;
     let heartbeat = presence::heartbeat(records).await?;
-    let roll_call = presence::roll_call(records, me).await?;
+    let (own_entry, roll_call) = presence::roll_call(records, me).await?;
     let listing = snapshots.list().await?;
     let snapshots = listing.entries.into_iter().map(|entry| snapshot_fact(entry, &lives)).collect();
-    Ok(StoreFacts { plan, lives, heartbeat, roll_call, snapshots })
+    Ok(StoreFacts { plan, lives, heartbeat, roll_call, own_entry, snapshots })
 }
 
 /// A snapshot's generation follows from its cluster id through the plans, never from what the manifest claims.
@@ -133,16 +162,60 @@ fn store_cause(e: ReadError) -> Cause {
     Cause { code, text: e.one_line(), hint: e.hint_text().map(str::to_owned) }
 }
 
-async fn observe_live(endpoints: &[Endpoint], limit: Duration) -> Live {
+async fn observe_live(endpoints: &[Endpoint], peers: &[PeerPort], limit: Duration, grace: Duration) -> Live {
+    let looks = peers.iter().map(|p| async move { (p, look_at_peer(p.port.as_ref(), limit).await) });
+    let looks = join_all(looks).shared();
+    let clients = endpoints.iter().map(|e| {
+        let peers = looks.clone();
+        async move {
+            let no_clients = async {
+                let is_its = |p: &PeerPort| p.client_urls.iter().any(|url| url == e.endpoint());
+                if peers.await.iter().any(|(p, seen)| is_its(p) && seen.is_ok()) {
+                    tokio::time::sleep(grace).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let seen = tokio::select! {
+                seen = look_at(e.as_ref(), limit) => seen,
+                () = no_clients => {
+                    Err(Cause {
+                        code: CauseCode::NoAnswer,
+                        text: format!("{} does not serve clients, though the member answers its peers: it has no quorum, or still starts", e.endpoint()),
+                        hint: None,
+                    })
+                }
+            };
+            (e.endpoint().to_owned(), seen)
+        }
+    });
+    let (clients, peers) = tokio::join!(join_all(clients), looks);
+    let peers = peers.into_iter().map(|(p, seen)| (p.port.url().to_owned(), seen));
     let mut live = Live::default();
-    let looks = endpoints.iter().map(|e| async move { (e.endpoint().to_owned(), look_at(e.as_ref(), limit).await) });
-    for (url, seen) in join_all(looks).await {
+    for (url, seen) in clients.into_iter().chain(peers) {
         match seen {
             Ok(seen) => merge(&mut live.clusters, seen),
             Err(cause) => live.silent.push(SilentEndpoint { url, cause }),
         }
     }
     live
+}
+
+/// A member without quorum, or one that still starts, answers here alone. Its list of members may lag behind: it tells who answers, and nothing else.
+async fn look_at_peer(peer: &dyn Peer, limit: Duration) -> Result<LiveCluster, Cause> {
+    let silent = || Cause {
+        code: CauseCode::NoAnswer,
+        text: format!("{} gave no answer within {} s", peer.url(), limit.as_secs()),
+        hint: None,
+    };
+    let answer = timeout(limit, peer.ask()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
+    let is_it = |m: &&crate::ports::Member| m.peer_urls.iter().any(|u| u.trim_end_matches('/') == peer.url());
+    Ok(LiveCluster {
+        cluster_id: answer.cluster_id,
+        quorate: false,
+        members: Vec::new(),
+        answering: answer.members.iter().filter(is_it).map(|m| m.id).collect(),
+    })
 }
 
 async fn look_at(etcd: &dyn Etcd, limit: Duration) -> Result<LiveCluster, Cause> {
@@ -186,7 +259,11 @@ fn merge(clusters: &mut Vec<LiveCluster>, seen: LiveCluster) {
             if known.members.is_empty() {
                 known.members = seen.members;
             }
-            known.answering.extend(seen.answering);
+            for id in seen.answering {
+                if !known.answering.contains(&id) {
+                    known.answering.push(id);
+                }
+            }
         }
         None => clusters.push(seen),
     }

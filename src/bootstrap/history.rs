@@ -30,7 +30,15 @@ pub(super) fn write(state_dir: &Path, at: Timestamp, facts: &Facts, policy: &Pol
     fs::create_dir_all(&dir, 0o700)?;
     let text = serde_json::to_vec_pretty(&Entry { at, facts, policy, verdict })
         .or_fail(Kind::Internal, || "cannot write down facts and verdict")?;
-    fs::write_atomic(&dir.join(format!("{}.json", at.strftime("%Y-%m-%dT%H-%M-%SZ"))), &text, 0o600)?;
+    let name = at.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    let mut path = dir.join(format!("{name}.json"));
+    let mut n = 1;
+    // Two runs in one second are two runs.
+    while path.symlink_metadata().is_ok() {
+        n += 1;
+        path.set_file_name(format!("{name}-{n}.json"));
+    }
+    fs::write_atomic(&path, &text, 0o600)?;
     let entries = std::fs::read_dir(&dir).or_fail(Kind::Io, || format!("cannot read directory {}", dir.display()))?;
     let mut files: Vec<_> =
         entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "json")).collect();

@@ -7,16 +7,21 @@ mod apply;
 mod build;
 mod cancel;
 mod data_dir;
+mod discover;
 mod environment;
 mod events;
 mod gather;
 mod history;
+mod join;
+mod joining;
 mod lock;
 mod memory;
 mod mount;
 mod owner;
+mod put_back;
 pub mod quarantine;
 mod requests;
+mod roll;
 mod run;
 mod staging;
 mod start;
@@ -25,11 +30,13 @@ mod tests;
 mod voice;
 
 pub use cancel::{TakenBack, take_back};
-pub use gather::Endpoint;
+pub use discover::Reach;
+pub use gather::{Endpoint, PeerPort};
 pub use memory::MemoryFile;
 pub use mount::remember as remember_mount;
 pub use requests::{Credential, KernelCommandLine, RequestFile, RequestSources};
-pub use run::{Bootstrap, Outcome, Pause, Reload, Report, RunOptions};
+pub use run::{Bootstrap, LONGEST_PAUSE, Outcome, Pause, Reload, Report, RunOptions};
+pub use start::StartSource;
 pub use voice::{Voice, status_line};
 
 use std::path::PathBuf;
@@ -57,8 +64,15 @@ pub struct Settings {
     pub request_file: PathBuf,
     /// What etcd's unit reads; none: do not write one.
     pub environment_file: Option<PathBuf>,
-    /// kubeadm: the static pod manifest of etcd.
-    pub manifest: PathBuf,
     /// Revisions that a restore skips, so that clients notice it; none: leave revisions alone.
     pub bump_revision: Option<u64>,
+}
+
+/// etcd has started: what its environment file said for that one start, as the member that was added for this host, is taken out again. A wiped
+/// host that is started by hand then fails, instead of going on as that member with an empty log.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn started(settings: &Settings) -> crate::error::Result<()> {
+    settings.environment_file.as_deref().map_or(Ok(()), |path| environment::write(path, &settings.policy))
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::apply::{Step, StepResult};
-use super::gather::{Endpoint, Sources, gather};
+use super::gather::{Endpoint, PeerPort, Sources, gather};
 use super::voice::Voice;
-use super::{MemoryFile, RequestSources, Settings, environment, events, history, lock, mount, owner, staging};
+use super::{
+    MemoryFile, Reach, RequestSources, Settings, StartSource, environment, events, history, lock, mount, owner, staging,
+};
 use crate::catalog::snapshots::Snapshots;
-use crate::core::decide::{Decision, Rule, Verdict, decide};
+use crate::core::decide::{Decision, Rule, Verdict, WaitReason, decide};
 use crate::core::facts::{Attempts, DataDir, Facts};
-use crate::core::plan::{Excluded, PlanCause};
+use crate::core::plan::{Excluded, MarkUse, PlanCause};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::ports::Clock;
@@ -21,7 +23,11 @@ use crate::sys::random;
 /// First pause between two looks; it doubles up to [`LONGEST_PAUSE`], with jitter.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A mended cause is seen within this time.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// As long as hosts may be booting together, they look at each other this often.
+const AMONG_HOSTS: Duration = Duration::from_secs(2);
+/// How long that is.
+const SOON: Duration = Duration::from_secs(10 * 60);
 /// Steps in one run without an end in sight: more is a defect, not a history.
 const MOST_STEPS: u32 = 200;
 
@@ -36,11 +42,22 @@ impl Default for Pause {
 }
 
 impl Pause {
-    /// Waits, and makes the next one longer.
-    pub async fn wait(&mut self) {
-        tokio::time::sleep(self.0.mul_f64(0.75 + 0.5 * random::fraction())).await;
+    /// Waits, and makes the next one longer, up to `longest`.
+    pub async fn wait(&mut self, longest: Duration) {
+        tokio::time::sleep(self.0.min(longest).mul_f64(0.75 + 0.5 * random::fraction())).await;
         self.0 = (self.0 * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Hosts that boot together wait for each other by seconds, not by quarters of a minute; only who has waited long looks seldom.
+fn longest_pause(verdict: &Verdict, waited: Duration) -> Duration {
+    let for_hosts = matches!(
+        verdict.decision,
+        Decision::Join { .. }
+            | Decision::MakePlan(_)
+            | Decision::Wait { reason: WaitReason::Peers | WaitReason::RollCall | WaitReason::Seed }
+    );
+    if for_hosts && waited < SOON { AMONG_HOSTS } else { LONGEST_PAUSE }
 }
 
 /// Asked between two looks: the gate of a configuration that has changed since.
@@ -92,12 +109,18 @@ pub struct Bootstrap {
     pub quick: Snapshots,
     /// Client endpoints of the configured members.
     pub endpoints: Vec<Endpoint>,
+    /// Peer ports of the other configured members, where they answer without quorum, too.
+    pub peers: Vec<PeerPort>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// This host's memory.
     pub memory: MemoryFile,
     /// The one-shot requests.
     pub requests: RequestSources,
+    /// How etcd is going to be started.
+    pub start: StartSource,
+    /// For members that only records name.
+    pub reach: Reach,
     /// Told what happens, for people.
     pub voice: Arc<Voice>,
     /// Told how many of how many bytes a build has read.
@@ -110,8 +133,11 @@ impl Bootstrap {
             settings: &self.settings,
             snapshots: &self.quick,
             endpoints: &self.endpoints,
+            peers: &self.peers,
             memory: &self.memory,
             requests: &self.requests,
+            start: &self.start,
+            reach: &self.reach,
         };
         gather(&sources, Duration::from_secs(waited_seconds), attempts, limit).await
     }
@@ -135,10 +161,12 @@ impl Bootstrap {
         let mut pause = Pause::default();
         let mut steps = 0u32;
         let mut held = None;
+        let mut waited = false;
         let mut newer: Option<Bootstrap> = None;
         self.settled().await;
         loop {
             let gate = newer.as_ref().unwrap_or(self);
+            gate.finish_put_back().await?;
             // Steps are not cut at the deadline: a restore that is half way would begin again at the next run.
             let left = options.deadline.map(|deadline| deadline.saturating_sub(elapsed()));
             let facts = gate.look(elapsed().as_secs(), attempts.clone(), left).await;
@@ -152,6 +180,7 @@ impl Bootstrap {
             if let Some(outcome) = outcome {
                 return gate.end(outcome, verdict, facts, done, held.is_some());
             }
+            gate.stand(&facts, &verdict).await;
             let step = if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
                 None
             } else if held.is_none() {
@@ -182,17 +211,23 @@ impl Bootstrap {
                     continue;
                 }
                 Some(Ok(Step::Lost)) => {}
+                Some(Ok(Step::MayStart)) => return gate.end(Outcome::Start, verdict, facts, done, true),
                 Some(Err(failed)) => {
                     let e = failed.error;
                     if !failed.marked && blame(&mut attempts, &verdict, &facts, &e) {
-                        events::restore_error(&verdict, &e);
-                        gate.say(&format!("{}; going on without it", e.one_line()));
+                        if gate.warn("without", &format!("{}; going on without it", e.one_line())) {
+                            events::restore_error(&verdict, &e);
+                        }
                         continue;
                     }
                     gate.tell_failed(&mut verdict, &e);
                 }
                 None => {
                     gate.tell("verdict", &verdict);
+                    // A run that waits may never end by itself; what made it wait is written down at once.
+                    if !std::mem::replace(&mut waited, true) {
+                        gate.write_history(&facts, &verdict);
+                    }
                 }
             }
             if let Some(deadline) = options.deadline
@@ -202,7 +237,9 @@ impl Bootstrap {
             }
             // Who waits changes nothing: a person's own commands may.
             held = None;
-            pause.wait().await;
+            pause.wait(longest_pause(&verdict, elapsed())).await;
+            // What a request needs may be there by now, and a host that waits has nothing better to go on with.
+            attempts.request_failed = None;
             if let Some(new) = options.reload.as_mut().and_then(|reload| reload()) {
                 new.settled().await;
                 newer = Some(new);
@@ -225,15 +262,11 @@ impl Bootstrap {
     async fn step(&self, verdict: &Verdict, facts: &Facts) -> StepResult {
         match &verdict.decision {
             Decision::MakePlan(draft) => self.make_plan(draft, facts).await,
-            Decision::Apply { generation } => self.apply(*generation, facts).await,
+            Decision::Apply { generation } => self.apply(*generation, facts, &verdict.decision, MarkUse::Apply).await,
             Decision::Resume { generation } => self.resume(*generation).await,
             Decision::Quarantine => Ok(self.quarantine_now()?),
-            Decision::Join { .. } | Decision::PutBack { .. } => Err(Error::new(
-                Kind::Refused,
-                format!("rule {} needs several hosts, which this version does not handle yet", verdict.rule),
-            )
-            .hint("start etcd by hand once you have decided; see the README on the worst hour")
-            .into()),
+            Decision::Join { how } => self.join(*how, facts).await,
+            Decision::PutBack { generation } => self.put_back(*generation, facts).await,
             Decision::Start | Decision::Wait { .. } | Decision::Refuse { .. } => Ok(Step::Done),
         }
     }
@@ -257,10 +290,10 @@ impl Bootstrap {
         mut done: Vec<String>,
         alone: bool,
     ) -> Result<Report> {
-        let settings = &self.settings;
         if outcome == Outcome::Start {
             // Nothing that is written down here is worth a healthy member that stays down: a full or read-only disk is said, and it starts.
-            let kept = if verdict.rule == Rule::B0 { Ok(()) } else { self.before_start(&facts) };
+            let joins = matches!(verdict.decision, Decision::Join { .. });
+            let kept = if verdict.rule == Rule::B0 { Ok(()) } else { self.before_start(&facts, joins) };
             for noted in [kept, self.tidy(&facts, alone)] {
                 if let Err(e) = noted {
                     self.say(&format!("warning: etcd may start, and this could not be done: {}", e.one_line()));
@@ -272,18 +305,24 @@ impl Bootstrap {
             self.tell_now(&verdict);
         }
         done.push(format!("{}: {}", verdict.rule, verdict.because));
-        if let Err(e) = history::write(&settings.state_dir, self.clock.now(), &facts, &settings.policy, &verdict) {
-            self.say(&format!("warning: {}", e.one_line()));
-        }
+        self.write_history(&facts, &verdict);
         Ok(Report { outcome, verdict, facts, done })
     }
 }
 
 impl Bootstrap {
-    /// What a host that is about to run etcd keeps for later boots.
-    fn before_start(&self, facts: &Facts) -> Result<()> {
+    fn write_history(&self, facts: &Facts, verdict: &Verdict) {
         let settings = &self.settings;
-        if let Some(path) = &settings.environment_file {
+        if let Err(e) = history::write(&settings.state_dir, self.clock.now(), facts, &settings.policy, verdict) {
+            self.say(&format!("warning: {}", e.one_line()));
+        }
+    }
+
+    /// What a host that is about to run etcd keeps for later boots.
+    fn before_start(&self, facts: &Facts, joins: bool) -> Result<()> {
+        let settings = &self.settings;
+        // Who joins has its own, for this start alone.
+        if let Some(path) = settings.environment_file.as_ref().filter(|_| !joins) {
             environment::write(path, &settings.policy)?;
         }
         if facts.memory.known().is_none() {
@@ -320,6 +359,11 @@ fn blame(attempts: &mut Attempts, verdict: &Verdict, facts: &Facts, e: &Error) -
         _ => return false,
     };
     let broken = matches!(e.kind(), Kind::Verification | Kind::NotFound);
+    let nothing_to_lose = facts.data_dir.known().is_some_and(DataDir::is_void);
+    if forced && nothing_to_lose && !broken {
+        // The host is down anyway, and the rules below would restore another snapshot than the one that was asked for.
+        return false;
+    }
     if forced {
         // Before the mark is written a request never keeps a healthy host down, whatever the cause.
         attempts.request_failed = Some(e.one_line());

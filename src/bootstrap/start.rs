@@ -1,47 +1,10 @@
-//! How etcd is going to be started on this host, as far as a rule needs it. Reads only.
-//!
-//! With kubeadm nothing starts etcd before its static pod manifest is there. The flags of etcd's unit are not read yet.
+//! How etcd is going to be started on this host, as far as a rule needs it: asked of whoever knows units and manifests.
 
-use std::io;
-use std::path::Path;
+use std::sync::Arc;
 
-use super::Settings;
-use crate::core::decide::ManagedBy;
-use crate::core::facts::{CauseCode, Observed, StartFlags};
+use futures::future::BoxFuture;
 
-pub(super) fn observe(settings: &Settings) -> Observed<StartFlags> {
-    if settings.policy.managed_by != ManagedBy::Kubeadm {
-        return Observed::unknown(CauseCode::NotLooked, "the flags of etcd's unit are not looked at yet");
-    }
-    manifest(&settings.manifest)
-}
+use crate::core::facts::{Observed, StartFlags};
 
-fn manifest(path: &Path) -> Observed<StartFlags> {
-    let present = match path.symlink_metadata() {
-        Ok(_) => true,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-        Err(e) => return Observed::unknown(CauseCode::LocalIo, format!("cannot stat {}: {e}", path.display())),
-    };
-    Observed::Known(StartFlags {
-        read_from: path.display().to_string(),
-        manifest_present: Some(present),
-        ..StartFlags::default()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_manifest_that_cannot_be_looked_at_is_not_absent() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("etcd.yaml");
-        let present = |path: &Path| manifest(path).known().and_then(|flags| flags.manifest_present);
-        assert_eq!(present(&file), Some(false));
-        assert_eq!(present(&dir.path().join("no/such/dir/etcd.yaml")), Some(false));
-        std::fs::write(&file, "kind: Pod").unwrap();
-        assert_eq!(present(&file), Some(true));
-        assert_eq!(present(&file.join("below-a-file")), None);
-    }
-}
+/// Tells the flags that etcd will see. Reads only, and has a limit of its own.
+pub type StartSource = Arc<dyn Fn() -> BoxFuture<'static, Observed<StartFlags>> + Send + Sync>;

@@ -14,7 +14,7 @@ use crate::catalog::plans::Plans;
 use crate::catalog::snapshots::Snapshots;
 use crate::catalog::snapshots_tests::records;
 use crate::core::decide::{ManagedBy, Rule};
-use crate::core::facts::{DataDir, Observed};
+use crate::core::facts::{DataDir, Observed, StartFlags};
 use crate::core::model::{Generation, NodeName, Nonce};
 use crate::core::plan::{MarkUse, PlanCause, StartedMark, Voter};
 use crate::datadir::restore;
@@ -24,6 +24,14 @@ use crate::sys::clock::SystemClock;
 
 mod owners;
 mod requests;
+
+/// What a kubeadm host tells of its manifest.
+fn start_source(manifest: PathBuf) -> StartSource {
+    Arc::new(move || {
+        let manifest_present = Some(manifest.is_file());
+        Box::pin(async move { Observed::Known(StartFlags { manifest_present, ..StartFlags::default() }) })
+    })
+}
 
 struct Host {
     dir: PathBuf,
@@ -47,6 +55,8 @@ impl Host {
             existing_only: false,
             init_empty: false,
             peer_wait_seconds: 0,
+            expected_members: None,
+            lost_after_seconds: 600,
             heartbeat_ttl_seconds: 90,
             seed: None,
             replace_damaged: false,
@@ -62,7 +72,6 @@ impl Host {
             state_dir: dir.join("state"),
             request_file: dir.join("restore-once"),
             environment_file: Some(dir.join("run/etcd.env")),
-            manifest: dir.join("manifests/etcd.yaml"),
             bump_revision: None,
         };
         std::fs::write(dir.join("cmdline"), "ro quiet\n").unwrap();
@@ -80,7 +89,10 @@ impl Host {
             snapshots: Snapshots::new(records(store.clone(), "0123456789abcdef", "prod")),
             settings,
             endpoints: vec![],
+            peers: vec![],
+            reach: Reach { peer: Arc::new(|_| None), client: Arc::new(|_| None) },
             clock: Arc::new(SystemClock::new()),
+            start: start_source(dir.join("manifests/etcd.yaml")),
             voice: Arc::new(Voice::new(move |text| heard.lock().unwrap().push(text.to_owned()), |_| ())),
             progress: Box::new(|_, _| ()),
         };
@@ -243,7 +255,7 @@ async fn a_wal_without_its_member_is_moved_aside_by_the_command() {
     let host = Host::new(dir.path(), Some(wal_dir.clone()));
     assert_eq!(host.run().await.unwrap().outcome, Outcome::Start);
     let settings = &host.gate.settings;
-    std::fs::remove_dir_all(settings.data_dir.join("member")).unwrap();
+    crate::sys::fs::rename(&settings.data_dir.join("member"), &dir.path().join("lost")).unwrap();
     assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D2);
     let aside = quarantine::add(settings, host.gate.clock.now()).await.unwrap().unwrap();
     assert_eq!(aside.parent(), Some(wal_dir.as_path()));
@@ -302,11 +314,11 @@ async fn a_host_before_kubeadm_init_starts_and_remembers_nothing() {
     assert_eq!(host.run().await.unwrap().verdict.rule, Rule::B0);
     // With the manifest it is a control plane like any other.
     std::fs::create_dir_all(dir.path().join("manifests")).unwrap();
-    std::fs::write(&host.gate.settings.manifest, "kind: Pod").unwrap();
+    std::fs::write(dir.path().join("manifests/etcd.yaml"), "kind: Pod").unwrap();
     let report = host.run().await.unwrap();
     assert_eq!((report.outcome, report.verdict.rule), (Outcome::Start, Rule::D7));
     assert!(report.done.iter().any(|step| step.starts_with("N1")), "{:?}", report.done);
     // And without it again, the data is not lost on it.
-    std::fs::remove_file(&host.gate.settings.manifest).unwrap();
+    std::fs::remove_file(dir.path().join("manifests/etcd.yaml")).unwrap();
     assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D7);
 }

@@ -3,6 +3,7 @@
 //! It knows keys and records; it does not know S3, etcd or why something is read.
 
 pub mod attached;
+pub mod changes;
 pub mod keys;
 #[cfg(test)]
 pub(crate) mod memory;

@@ -106,7 +106,15 @@ impl Plans {
         let lost = self.word(RecordKind::Lost, &keys::lost(generation)).await?.is_some();
         let marks = self.marks(&plan).await?;
         let voters = self.voters(generation).await?;
-        Ok((lives, Some(PlanFacts { plan, cancelled, lost, marks, voters })))
+        let age_seconds = self.age(&keys::plan(generation)).await?;
+        Ok((lives, Some(PlanFacts { plan, cancelled, lost, marks, voters, age_seconds })))
+    }
+
+    /// Age of an object by the store's clock, if that tells the time.
+    async fn age(&self, key: &str) -> Result<Option<u64>, ReadError> {
+        let read = self.records.read::<Plan>(RecordKind::Plan, key).await?;
+        let times = read.and_then(|r| r.modified.zip(r.store_time));
+        Ok(times.map(|(written, now)| u64::try_from(now.duration_since(written).as_secs()).unwrap_or(0)))
     }
 
     async fn word(&self, kind: RecordKind, key: &str) -> Result<Option<PersonsWord>, ReadError> {
@@ -145,14 +153,34 @@ impl Plans {
     }
 
     async fn voters(&self, generation: Generation) -> Result<Vec<VotersRecord>, ReadError> {
+        Ok(self.recorded_voters(generation).await?.into_iter().map(|(record, _)| record).collect())
+    }
+
+    /// The recorded voters of a life, by number, each with its age in seconds by the store's clock, if the store tells the time.
+    ///
+    /// # Errors
+    /// As [`Plans::plan`].
+    pub async fn recorded_voters(&self, generation: Generation) -> Result<Vec<(VotersRecord, Option<u64>)>, ReadError> {
         let mut all = Vec::new();
         loop {
-            let key = keys::voters(generation, all.len() as u64 + 1);
-            match self.records.read::<VotersRecord>(RecordKind::Voters, &key).await? {
-                Some(read) => all.push(read.body),
-                None => return Ok(all),
+            let number = all.len() as u64 + 1;
+            let key = keys::voters(generation, number);
+            let Some(read) = self.records.read::<VotersRecord>(RecordKind::Voters, &key).await? else { return Ok(all) };
+            if read.body.number != number {
+                let why = format!("it is record {}", read.body.number);
+                return Err(self.problem(&key, RecordProblem::BadBody(why)));
             }
+            let age = read.modified.zip(read.store_time).map(|(written, now)| now.duration_since(written).as_secs());
+            all.push((read.body, age.map(|age| u64::try_from(age).unwrap_or(0))));
         }
+    }
+
+    /// Records voters under the next number, unless somebody did before.
+    ///
+    /// # Errors
+    /// As [`Plans::create`].
+    pub async fn record_voters(&self, generation: Generation, record: &VotersRecord) -> StoreResult<Created> {
+        self.records.create(RecordKind::Voters, &keys::voters(generation, record.number), generation, record).await
     }
 
     /// Writes a plan, unless its generation has one.

@@ -39,5 +39,6 @@ fn parts(wire: &Wire) -> Result<Parts> {
         snapshots: wire.snapshots()?,
         spool: wire.spool()?,
         clock: wire.clock.clone(),
+        promotion: wire.promotion()?,
     })
 }

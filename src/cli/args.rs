@@ -93,6 +93,9 @@ pub struct BootstrapArgs {
     /// Never fail: wait for whatever is wrong (configuration, disks, a person's word) to be mended, as the unit does
     #[arg(long, conflicts_with_all = ["deadline", "dry_run", "facts"])]
     pub wait: bool,
+    /// etcd has started: take out of its environment file what was there for that one start. Its unit types this
+    #[arg(long, hide = true, conflicts_with_all = ["deadline", "dry_run", "facts", "init_empty", "wait"])]
+    pub started: bool,
 }
 
 /// Arguments of `save`.

@@ -39,7 +39,11 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
             .or_fail(Kind::Usage, || format!("{} holds no recorded facts", file.display()))
             .map_err(|e| e.hint("the history folder under bootstrap.state_dir has such files"))?;
         let verdict = decide(&recorded.facts, &recorded.policy);
-        return dry(recorded.facts, verdict, printer);
+        return dry(recorded.facts, verdict, &recorded.policy, printer);
+    }
+    if args.started {
+        crate::bootstrap::started(&Wire::by_hand(config)?.bootstrap_settings(false)?)?;
+        return Ok(ExitCode::SUCCESS);
     }
     // A deadline is a person's, who wants an answer then.
     if args.wait || (runs_in_unit() && args.deadline.is_none() && !args.dry_run) {
@@ -63,7 +67,7 @@ pub(super) async fn run(config: Option<&Path>, args: &BootstrapArgs, printer: &P
     let bootstrap = wire.bootstrap(args.init_empty, false, voice, Box::new(move |done, total| told.at(done, total)))?;
     if args.dry_run {
         let (facts, verdict) = bootstrap.dry_run().await;
-        return dry(facts, verdict, printer);
+        return dry(facts, verdict, &bootstrap.settings.policy, printer);
     }
     let stop = stop_signal()?;
     let report = tokio::select! {
@@ -118,14 +122,14 @@ pub(super) fn summary(report: &Report) -> String {
 }
 
 /// The exit code of a dry run tells what the real run would end with right now.
-fn dry(facts: Facts, verdict: Verdict, printer: &Printer) -> Result<ExitCode> {
+fn dry(facts: Facts, verdict: Verdict, policy: &Policy, printer: &Printer) -> Result<ExitCode> {
     use crate::core::decide::Decision;
     let code = match &verdict.decision {
         Decision::Refuse { .. } => Kind::Refused.exit_code(),
         Decision::Wait { .. } => Kind::Undecided.exit_code(),
         _ => 0,
     };
-    let steps = crate::core::steps::steps(&verdict, &facts).iter().map(ToString::to_string).collect();
+    let steps = crate::core::steps::steps(&verdict, &facts, policy).iter().map(ToString::to_string).collect();
     printer.report(&DryRun { facts, verdict, steps }, people)?;
     Ok(ExitCode::from(code))
 }
@@ -160,7 +164,11 @@ fn people(dry: &DryRun) -> String {
                 None => "no plan".to_owned(),
                 Some(p) => format!("plan {} ({})", p.plan.generation, p.plan.cause),
             };
-            format!("{plan}, {} snapshot(s)", s.snapshots.len())
+            let standing: Vec<&str> = s.roll_call.iter().filter(|e| e.counts()).map(|e| e.node.as_str()).collect();
+            let standing = if standing.is_empty() { "nobody else".to_owned() } else { standing.join(", ") };
+            let heartbeat =
+                s.heartbeat.as_ref().map(|b| format!(", heartbeat {} s old", b.age_seconds)).unwrap_or_default();
+            format!("{plan}, {} snapshot(s){heartbeat}; in the roll call: {standing}", s.snapshots.len())
         }
     };
     let live = if facts.live.clusters.is_empty() {
@@ -179,12 +187,17 @@ fn people(dry: &DryRun) -> String {
         Observed::Known(None) => requests.insert(0, "none".into()),
         Observed::Known(Some(_)) => {}
     }
+    let start = match &facts.start {
+        Observed::Unknown(cause) => format!("unknown: {}", cause.text),
+        Observed::Known(flags) => flags.read_from.clone(),
+    };
     let mut rows = vec![
         ("data dir", data),
         ("staging", staging),
         ("memory", memory),
         ("live", live),
         ("store", store),
+        ("etcd's flags", start),
         ("request", requests.join("; ")),
         ("rule", verdict.rule.to_string()),
         ("verdict", verdict.decision.to_string()),

@@ -16,7 +16,7 @@ use super::args::BootstrapArgs;
 use super::bootstrap::{stop_signal, summary};
 use super::render::{self, Printer};
 use super::wire::{Wire, start_logging};
-use crate::bootstrap::{Bootstrap, Pause, Report, RunOptions, Voice, status_line};
+use crate::bootstrap::{Bootstrap, LONGEST_PAUSE, Pause, Report, RunOptions, Voice, status_line};
 use crate::config::Stamp;
 use crate::error::{Error, Kind, Result};
 use crate::ports::Clock;
@@ -103,7 +103,7 @@ impl Gate<'_> {
                 });
             }
             self.voice.status(&status_line("WAIT, the gate cannot decide", &why, hint.as_deref()));
-            pause.wait().await;
+            pause.wait(LONGEST_PAUSE).await;
         }
     }
 

@@ -86,8 +86,18 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
     })?;
     let cancelled = match taken {
         TakenBack::Plan(generation) => Some(generation),
-        TakenBack::TooLate(generation) if !done.is_empty() => {
-            let request = plans.plan(generation).await?.and_then(|p| p.request);
+        TakenBack::TooLate(generation) => {
+            let (request, behind) = behind(&plans, generation).await?;
+            if !behind.is_empty() {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!(
+                        "too late: so many hosts have followed plan {generation} that its cluster may serve already; {} will follow at the next start of etcd",
+                        behind.join(", ")
+                    ),
+                )
+                .hint("to have the data of before again, restore a snapshot of it: 'lifeboat ls', then lifeboat restore-once NAME"));
+            }
             if armed.iter().any(|r| Some(&r.id) == request.as_ref()) {
                 return Err(Error::new(
                     Kind::Refused,
@@ -97,7 +107,7 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
             }
             None
         }
-        TakenBack::TooLate(_) | TakenBack::Nothing => None,
+        TakenBack::Nothing => None,
     };
     let report = Armed {
         snapshot: None,
@@ -117,6 +127,18 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
         format!("taken back: {}. The next start of etcd restores nothing\n", parts.join("; "))
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a plan was asked for by, and which of its hosts have not followed it.
+async fn behind(plans: &Plans, generation: Generation) -> Result<(Option<String>, Vec<String>)> {
+    let Some(plan) = plans.plan(generation).await? else { return Ok((None, Vec::new())) };
+    let mut behind = Vec::new();
+    for voter in &plan.voters {
+        if plans.mark(generation, &voter.name).await?.is_none() {
+            behind.push(voter.name.to_string());
+        }
+    }
+    Ok((plan.request, behind))
 }
 
 #[derive(Serialize)]

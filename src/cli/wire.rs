@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::bootstrap::{self, Endpoint, MemoryFile, RequestSources};
+use crate::agent::promote::Promotion;
+use crate::bootstrap::{self, Endpoint, MemoryFile, PeerPort, RequestSources};
 use crate::catalog::records::Records;
 use crate::catalog::snapshots::Snapshots;
 use crate::config::{self, Loaded, Settings, SnapshotChoice};
@@ -11,7 +12,7 @@ use crate::core::decide::Policy;
 use crate::core::plan::Voter;
 use crate::crypto::{Keyring, Token};
 use crate::error::{Error, Kind, Result, ResultExt};
-use crate::etcd::{EndpointOptions, EtcdEndpoint};
+use crate::etcd::{EndpointOptions, EtcdEndpoint, PeerEndpoint};
 use crate::ports::{Clock, Etcd, ObjectStore};
 use crate::snapshot::spool::{DEFAULT_KEEP, DEFAULT_RESERVE, Spool};
 use crate::store::dir::DirStore;
@@ -168,13 +169,68 @@ impl Wire {
     }
 
     fn endpoint_as(&self, url: &url::Url, login: Option<(String, SecretString)>) -> EtcdEndpoint {
-        let etcd = &self.settings().etcd;
-        EtcdEndpoint::new(EndpointOptions {
+        EtcdEndpoint::new(EndpointOptions { login, ..self.reach(url) })
+    }
+
+    /// With the certificates of `[etcd]`, which peers know, too, as long as one CA signs both.
+    fn reach(&self, url: &url::Url) -> EndpointOptions {
+        Wire::reach_with(self.settings(), url)
+    }
+
+    fn reach_with(settings: &Settings, url: &url::Url) -> EndpointOptions {
+        let etcd = &settings.etcd;
+        EndpointOptions {
             url: url.as_str().trim_end_matches('/').to_owned(),
             ca_file: etcd.ca_file.clone(),
             cert_and_key: etcd.client_certificate.as_ref().map(|c| (c.cert_file.clone(), c.key_file.clone())),
-            login,
             ..EndpointOptions::default()
+        }
+    }
+
+    /// For URLs that records of the store name.
+    fn reach_recorded(&self) -> bootstrap::Reach {
+        let options = |s: &config::Settings, url: &str| {
+            let mut reached = Wire::reach_with(s, &url::Url::parse(url).ok()?);
+            reached.login = s.etcd.login.as_ref().and_then(|l| Some((l.username.clone(), l.password.read().ok()?)));
+            Some(reached)
+        };
+        let (for_peers, for_clients) = (self.settings().clone(), self.settings().clone());
+        bootstrap::Reach {
+            peer: Arc::new(move |url| {
+                Some(Arc::new(PeerEndpoint::new(options(&for_peers, url)?)) as Arc<dyn crate::ports::Peer>)
+            }),
+            client: Arc::new(move |url| Some(Arc::new(EtcdEndpoint::new(options(&for_clients, url)?)) as Endpoint)),
+        }
+    }
+
+    /// The peer ports of the other hosts.
+    fn peer_ports(&self) -> Vec<PeerPort> {
+        let s = self.settings();
+        let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
+        let port = |m: &config::ConfiguredMember, url: &url::Url| PeerPort {
+            port: Arc::new(PeerEndpoint::new(self.reach(url))),
+            client_urls: m.client_urls.iter().map(text).collect(),
+        };
+        let others = s.cluster.members.iter().filter(|m| m.name != s.node.name);
+        others.flat_map(|m| m.peer_urls.iter().map(move |url| port(m, url))).collect()
+    }
+
+    /// Whom the agent asks to make this member a voter.
+    ///
+    /// # Errors
+    /// When a secret cannot be read.
+    pub fn promotion(&self) -> Result<Promotion> {
+        let s = self.settings();
+        let (mine, others): (Vec<_>, Vec<_>) = s.cluster.members.iter().partition(|m| m.name == s.node.name);
+        let client = |url: &url::Url| Ok(Arc::new(self.endpoint(url)?) as Endpoint);
+        let reach = self.reach_recorded();
+        let own =
+            mine.iter().flat_map(|m| &m.peer_urls).filter_map(|url| (reach.peer)(url.as_str().trim_end_matches('/')));
+        Ok(Promotion {
+            others: others.iter().flat_map(|m| &m.client_urls).map(client).collect::<Result<_>>()?,
+            own: own.collect(),
+            client: reach.client,
+            members: self.voters(),
         })
     }
 
@@ -234,17 +290,35 @@ impl Wire {
         } else {
             (self.snapshots()?, Snapshots::new(self.records_over(self.store_within(self.quick_limits())?)?))
         };
+        let configured = self.settings().clone();
+        let start: bootstrap::StartSource = Arc::new(move || {
+            let configured = configured.clone();
+            Box::pin(async move { crate::setup::start_flags(&configured).await })
+        });
         Ok(bootstrap::Bootstrap {
+            start,
+            reach: self.reach_recorded(),
             memory: MemoryFile::new(&settings.state_dir),
             requests: self.requests(),
             settings,
             snapshots,
             quick,
             endpoints: endpoints?,
+            peers: self.peer_ports(),
             clock: self.clock.clone(),
             voice,
             progress,
         })
+    }
+
+    /// The configured members, as plans name them.
+    pub fn voters(&self) -> Vec<Voter> {
+        let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
+        let voter = |m: &config::ConfiguredMember| Voter {
+            name: m.name.clone(),
+            peer_urls: m.peer_urls.iter().map(text).collect(),
+        };
+        self.settings().cluster.members.iter().map(voter).collect()
     }
 
     /// What the gate takes from the configuration.
@@ -253,13 +327,7 @@ impl Wire {
     /// When this node is not among the members.
     pub fn bootstrap_settings(&self, init_empty: bool) -> Result<bootstrap::Settings> {
         let s = self.settings();
-        let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
-        let members: Vec<Voter> = s
-            .cluster
-            .members
-            .iter()
-            .map(|m| Voter { name: m.name.clone(), peer_urls: m.peer_urls.iter().map(text).collect() })
-            .collect();
+        let members = self.voters();
         if !members.iter().any(|m| m.name == s.node.name) {
             return Err(Error::new(
                 Kind::Config,
@@ -281,6 +349,8 @@ impl Wire {
             existing_only: s.bootstrap.initial_cluster_state == config::InitialClusterState::Existing,
             init_empty,
             peer_wait_seconds: s.bootstrap.peer_wait.as_secs(),
+            expected_members: s.cluster.expected_members,
+            lost_after_seconds: s.bootstrap.lost_after.as_secs(),
             heartbeat_ttl_seconds: HEARTBEAT_TTL_SECONDS,
             seed: s.bootstrap.seed.clone(),
             replace_damaged: s.bootstrap.replace_damaged,
@@ -296,7 +366,6 @@ impl Wire {
             state_dir: s.bootstrap.state_dir.clone(),
             request_file: s.bootstrap.request_file.clone(),
             environment_file: Some(s.etcd.environment_file.clone()),
-            manifest: s.etcd.manifest.clone(),
             bump_revision: Some(s.bootstrap.bump_revision).filter(|n| *n > 0),
         })
     }

@@ -24,6 +24,7 @@ pub(super) struct Cluster {
     pub(super) token_file: String,
     #[serde(default)]
     pub(super) members: Vec<Member>,
+    pub(super) expected_members: u32,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +110,7 @@ pub(super) struct Bootstrap {
     pub(super) snapshot: String,
     pub(super) initial_cluster_state: super::settings::InitialClusterState,
     pub(super) peer_wait: String,
+    pub(super) lost_after: String,
     pub(super) fallback: u32,
     pub(super) seed: String,
     pub(super) replace_damaged: bool,

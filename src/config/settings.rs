@@ -69,6 +69,8 @@ pub struct Cluster {
     pub token_file: SecretSource,
     /// One entry per control-plane host, at least one; names and URLs are unique.
     pub members: Vec<ConfiguredMember>,
+    /// Hosts come and go by design: so many make a cluster, and `members` holds this host alone.
+    pub expected_members: Option<u32>,
 }
 
 impl Cluster {
@@ -295,6 +297,8 @@ pub struct Bootstrap {
     pub initial_cluster_state: InitialClusterState,
     /// How long to wait for the other members.
     pub peer_wait: Duration,
+    /// With `expected_members`: a cluster that has given no sign for so long counts as lost.
+    pub lost_after: Duration,
     /// How many steps back from a broken snapshot are allowed.
     pub fallback: u32,
     /// The only host that may write plans.

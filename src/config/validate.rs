@@ -32,6 +32,9 @@ pub(super) struct Context<'a> {
 /// Gaps between slots that are compared with the jitter.
 const SLOTS_COMPARED: usize = 100;
 
+/// A live cluster renews its heartbeat within this time.
+const SHORTEST_LOST_AFTER: u64 = 90;
+
 struct Checker<'a> {
     context: Context<'a>,
     problems: Vec<Problem>,
@@ -126,7 +129,15 @@ impl Checker<'_> {
             return None;
         };
         let name = self.ok("cluster.name", ClusterName::new(&name))?;
-        Some(Cluster { name, token_file: token_file?, members })
+        let expected_members = Some(c.expected_members).filter(|n| *n > 0);
+        if expected_members.is_some() && members.len() > 1 {
+            self.hinted(
+                "cluster.expected_members",
+                format!("cluster.members has {} hosts; here it may hold this host alone", members.len()),
+                "leave only this host's own entry in cluster.members (the roll call tells the others), or remove expected_members",
+            );
+        }
+        Some(Cluster { name, token_file: token_file?, members, expected_members })
     }
 
     fn node(&mut self, n: merged::Node, cluster: Option<&Cluster>) -> Option<Node> {
@@ -417,7 +428,16 @@ impl Checker<'_> {
             );
         }
         let peer_wait = self.ok("bootstrap.peer_wait", schema::parse_period(&b.peer_wait))?;
+        let lost_after = self.ok("bootstrap.lost_after", schema::parse_period(&b.lost_after))?;
+        if lost_after.as_secs() < SHORTEST_LOST_AFTER {
+            self.hinted(
+                "bootstrap.lost_after",
+                format!("{:?} is shorter than the {SHORTEST_LOST_AFTER} s for which a heartbeat counts", b.lost_after),
+                "lost_after = \"10m\" in [bootstrap]",
+            );
+        }
         Some(Bootstrap {
+            lost_after,
             autorestore: b.autorestore,
             snapshot,
             initial_cluster_state: b.initial_cluster_state,

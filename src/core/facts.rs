@@ -233,6 +233,9 @@ pub struct PlanFacts {
     pub marks: Vec<StartedMark>,
     /// Recorded voters, by number.
     pub voters: Vec<VotersRecord>,
+    /// Seconds since the plan was written, by the store's clock, if that tells the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
 }
 
 /// An older (or the newest) plan, as far as it tells lives apart.
@@ -279,6 +282,13 @@ pub struct RollEntry {
     pub waiting_seconds: u64,
 }
 
+impl RollEntry {
+    /// Whether it says, and has said it lately, that its node has no data.
+    pub fn counts(&self) -> bool {
+        self.age_seconds < ROLL_CALL_TTL_SECONDS && self.state == RollState::Empty
+    }
+}
+
 /// What a node waits as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -305,6 +315,9 @@ pub struct StoreFacts {
     pub heartbeat: Option<HeartbeatFact>,
     /// Nodes that wait, whatever the age of their entries; not this node's own.
     pub roll_call: Vec<RollEntry>,
+    /// This node's own entry, as the store shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_entry: Option<RollEntry>,
     /// All snapshots with a manifest object.
     pub snapshots: Vec<SnapshotFact>,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::decide::{Decision, Verdict};
+use super::decide::{Decision, JoinHow, Policy, Verdict};
 use super::facts::{DataDir, Facts};
 use super::model::{Generation, SnapshotName};
 
@@ -23,6 +23,20 @@ pub enum Step {
     Rename,
     /// Write the environment file of etcd's unit.
     WriteEnvironment,
+    /// Overwrite this host's entry in the roll call.
+    Withdraw,
+    /// Record the voters as they will be, before the live cluster is changed.
+    RecordVoters,
+    /// Remove this slot's old member from the live cluster.
+    RemoveMember,
+    /// Add this host to the live cluster, without a vote.
+    AddLearner,
+    /// Start, and be made a voter by the agent.
+    StartAsLearner,
+    /// Put the member of before back.
+    PutBack,
+    /// k3s and rke2 add their member by themselves.
+    StartToJoin,
     /// Look around again.
     LookAgain,
 }
@@ -37,13 +51,26 @@ impl fmt::Display for Step {
             Step::Quarantine => write!(f, "move member/ aside (nothing is deleted)"),
             Step::Rename => write!(f, "rename the staged member/ into place"),
             Step::WriteEnvironment => write!(f, "write etcd's environment file"),
+            Step::Withdraw => write!(f, "withdraw this host's entry in the roll call, and read that back"),
+            Step::RecordVoters => write!(f, "record the voters as they will be, and confirm them afterwards"),
+            Step::RemoveMember => write!(
+                f,
+                "remove this host's old member from the live cluster, if there is one and the others keep their quorum"
+            ),
+            Step::AddLearner => write!(f, "add this host as a learner with the same peer URLs"),
+            Step::StartAsLearner => {
+                write!(f, "write etcd's environment file for this one start; the agent then makes the learner a voter")
+            }
+            Step::PutBack => write!(f, "put the member of before back"),
+            Step::StartToJoin => write!(f, "let it start: it adds its own member"),
             Step::LookAgain => write!(f, "look around again"),
         }
     }
 }
 
 /// What a real run would do on this verdict, up to its next look around.
-pub fn steps(verdict: &Verdict, facts: &Facts) -> Vec<Step> {
+pub fn steps(verdict: &Verdict, facts: &Facts, policy: &Policy) -> Vec<Step> {
+    let resets_one_node = policy.managed_by.resets_one_node();
     let void = facts.data_dir.known().is_some_and(DataDir::is_void);
     let plan = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| &p.plan);
     let mut steps = Vec::new();
@@ -61,15 +88,38 @@ pub fn steps(verdict: &Verdict, facts: &Facts) -> Vec<Step> {
         }
         Decision::Apply { generation } => {
             steps.extend(plan.and_then(|p| p.snapshot.as_ref()).map(|s| Step::Fetch(s.name.clone())));
-            steps.extend([Step::Build(*generation), Step::TakeMark(*generation)]);
+            steps.extend([Step::Build(*generation), Step::Withdraw, Step::TakeMark(*generation)]);
             if !void {
                 steps.push(Step::Quarantine);
             }
             steps.extend([Step::Rename, Step::WriteEnvironment]);
         }
         Decision::Resume { .. } => steps.extend([Step::Rename, Step::WriteEnvironment]),
-        Decision::Quarantine | Decision::PutBack { .. } => steps.extend([Step::Quarantine, Step::LookAgain]),
-        Decision::Join { .. } => steps.push(Step::LookAgain),
+        Decision::Quarantine => steps.extend([Step::Quarantine, Step::LookAgain]),
+        Decision::PutBack { .. } => steps.extend([Step::Quarantine, Step::PutBack, Step::LookAgain]),
+        Decision::Join { how } => {
+            let quorate = facts.live.clusters.iter().find(|c| c.quorate).map(|c| c.cluster_id);
+            let life = facts.store.known().and_then(|s| s.life_of(quorate?));
+            let generation = life.map_or(Generation(0), |l| l.generation);
+            match how {
+                JoinHow::WithPlanData => {
+                    steps.extend(plan.and_then(|p| p.snapshot.as_ref()).map(|s| Step::Fetch(s.name.clone())));
+                    steps.extend([Step::Build(generation), Step::Withdraw, Step::TakeMark(generation)]);
+                    steps.extend([Step::Rename, Step::WriteEnvironment]);
+                }
+                JoinHow::ReplaceMember if resets_one_node => {
+                    steps.extend([Step::Withdraw, Step::TakeMark(generation), Step::StartToJoin]);
+                }
+                JoinHow::ReplaceMember => steps.extend([
+                    Step::Withdraw,
+                    Step::TakeMark(generation),
+                    Step::RecordVoters,
+                    Step::RemoveMember,
+                    Step::AddLearner,
+                    Step::StartAsLearner,
+                ]),
+            }
+        }
     }
     steps
 }

@@ -5,6 +5,7 @@
 //! certificates and passwords count at once.
 
 mod errors;
+mod peer;
 mod stream;
 mod tls;
 
@@ -12,12 +13,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Client, ConnectOptions, GetOptions};
+use etcd_client::{Client, ConnectOptions, GetOptions, MemberAddOptions};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::ConfiguredFile;
 use crate::core::model::{ClusterId, MemberId, Revision};
-use crate::ports::{Etcd, EtcdError, EtcdErrorKind, EtcdResult, Member, MemberStatus, SnapshotStream};
+use crate::ports::{Etcd, EtcdError, EtcdErrorKind, EtcdResult, Member, MemberStatus, Membership, SnapshotStream};
+
+pub use peer::PeerEndpoint;
 
 /// Limits of every wait.
 #[derive(Debug, Clone, Copy)]
@@ -160,17 +163,7 @@ impl Etcd for EtcdEndpoint {
         let call = "MemberList";
         let mut client = self.client(call).await?.cluster_client();
         let answer = self.limited(call, self.options.limits.call, client.member_list()).await?;
-        Ok(answer
-            .members()
-            .iter()
-            .map(|m| Member {
-                id: MemberId(m.id()),
-                name: m.name().to_owned(),
-                peer_urls: m.peer_urls().to_vec(),
-                client_urls: m.client_urls().to_vec(),
-                is_learner: m.is_learner(),
-            })
-            .collect())
+        Ok(answer.members().iter().map(member).collect())
     }
 
     async fn snapshot(&self) -> EtcdResult<Box<dyn SnapshotStream>> {
@@ -185,5 +178,39 @@ impl Etcd for EtcdEndpoint {
         let mut client = self.client(call).await?.maintenance_client();
         let answer = self.limited(call, self.options.limits.hash, client.hash_kv(revision.0)).await?;
         Ok((answer.hash(), Revision(answer.compact_version())))
+    }
+}
+
+fn member(m: &etcd_client::Member) -> Member {
+    Member {
+        id: MemberId(m.id()),
+        name: m.name().to_owned(),
+        peer_urls: m.peer_urls().to_vec(),
+        client_urls: m.client_urls().to_vec(),
+        is_learner: m.is_learner(),
+    }
+}
+
+#[async_trait]
+impl Membership for EtcdEndpoint {
+    async fn add_learner(&self, peer_urls: &[String]) -> EtcdResult<(MemberId, Vec<Member>)> {
+        let call = "MemberAdd (learner)";
+        let mut client = self.client(call).await?.cluster_client();
+        let add = client.member_add(peer_urls, Some(MemberAddOptions::new().with_is_learner()));
+        let answer = self.limited(call, self.options.limits.call, add).await?;
+        let added = answer.member().ok_or_else(|| self.incomplete(call))?;
+        Ok((MemberId(added.id()), answer.member_list().iter().map(member).collect()))
+    }
+
+    async fn promote(&self, id: MemberId) -> EtcdResult<()> {
+        let call = "MemberPromote";
+        let mut client = self.client(call).await?.cluster_client();
+        self.limited(call, self.options.limits.call, client.member_promote(id.0)).await.map(drop)
+    }
+
+    async fn remove(&self, id: MemberId) -> EtcdResult<()> {
+        let call = "MemberRemove";
+        let mut client = self.client(call).await?.cluster_client();
+        self.limited(call, self.options.limits.call, client.member_remove(id.0)).await.map(drop)
     }
 }

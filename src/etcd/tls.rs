@@ -32,7 +32,26 @@ pub(super) fn options(o: &EndpointOptions) -> EtcdResult<Option<TlsOptions>> {
     Ok(Some(tls))
 }
 
-fn refuse(text: String, hint: impl Into<String>) -> EtcdError {
+/// The same files for the peer port, which speaks plain HTTP/1.1 over TLS. `None` for plain http.
+pub(super) fn for_http(o: &EndpointOptions) -> EtcdResult<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+    if !o.url.starts_with(HTTPS) {
+        return Ok(None);
+    }
+    let Some(ca_file) = &o.ca_file else {
+        return Err(refuse(
+            format!("etcd peer {}: an https peer URL needs the CA that signed the peer certificates", o.url),
+            "set etcd.ca_file (kubeadm: /etc/kubernetes/pki/etcd/ca.crt); peers are asked with the same files as clients",
+        ));
+    };
+    let ca = pem(ca_file, "CERTIFICATE-----")?;
+    let identity = match &o.cert_and_key {
+        Some((cert, key)) => Some([pem(cert, "CERTIFICATE-----")?, pem(key, "PRIVATE KEY-----")?].join(&b'\n')),
+        None => None,
+    };
+    Ok(Some((ca, identity)))
+}
+
+pub(super) fn refuse(text: String, hint: impl Into<String>) -> EtcdError {
     EtcdError { kind: EtcdErrorKind::Tls, text, hint: Some(hint.into()) }
 }
 

@@ -16,9 +16,6 @@ use super::{drop_ins, within};
 /// The user of the agent's unit.
 pub(super) const AGENT_USER: &str = "lifeboat";
 
-/// Where the kubelet looks for etcd's static pod.
-const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
-
 /// Larger than any file that a unit names for its settings.
 const LARGEST: u64 = 1 << 20;
 
@@ -55,7 +52,9 @@ impl Machine<'_> {
     pub(super) fn start(&self, settings: &Settings, unit: Option<EtcdUnit>) -> Result<Option<Start>> {
         match settings.etcd.managed_by {
             ManagedBy::Systemd => unit.map(|unit| self.of_unit(settings, unit)).transpose(),
-            ManagedBy::Kubeadm => Ok(self.text(Path::new(MANIFEST)).map(|text| of_manifest(&text))),
+            ManagedBy::Kubeadm => {
+                Ok(self.text(&settings.etcd.manifest).map(|text| of_manifest(&settings.etcd.manifest, &text)))
+            }
             ManagedBy::K3s | ManagedBy::Rke2 => Ok(None),
         }
     }
@@ -118,11 +117,11 @@ fn named(path: &Path, unit: &str) -> PathBuf {
 }
 
 /// The arguments of etcd's container.
-fn of_manifest(text: &str) -> Start {
+fn of_manifest(manifest: &Path, text: &str) -> Start {
     let arguments = text.lines().filter_map(|l| l.trim().strip_prefix("- ")).map(|a| a.trim_matches(['"', '\'']));
     let flags = arguments.filter(|a| a.starts_with("--")).map(str::to_owned);
     Start {
-        source: MANIFEST.to_owned(),
+        source: manifest.display().to_string(),
         words: std::iter::once("etcd".to_owned()).chain(flags).collect(),
         ..Start::default()
     }
@@ -296,7 +295,7 @@ mod tests {
     #[test]
     fn a_manifest_is_read() {
         let text = "spec:\n  containers:\n  - command:\n    - etcd\n    - --data-dir=/var/lib/etcd\n    - \"--name=cp1\"\n    image: x\n";
-        let start = of_manifest(text);
+        let start = of_manifest(Path::new("/etc/kubernetes/manifests/etcd.yaml"), text);
         assert_eq!((start.flag("data-dir"), start.flag("name")), (Some("/var/lib/etcd"), Some("cp1")));
     }
 }

@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 
 mod drop_ins;
+mod flags;
 mod machine;
 mod named_files;
 mod plan;
@@ -28,6 +29,7 @@ mod tests;
 mod units_tests;
 
 pub use drop_ins::{remove, ungiven};
+pub use flags::start_flags;
 pub use named_files::BARE_NAMES;
 
 use machine::Machine;

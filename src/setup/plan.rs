@@ -74,6 +74,8 @@ pub(super) fn plan(settings: &Settings, start: Option<&Start>, disk: &dyn Disk, 
     if judged.give_environment && settings.etcd.managed_by == ManagedBy::Systemd {
         let path = syntax::plain("etcd.environment_file", &settings.etcd.environment_file)?;
         environment.push(format!("EnvironmentFile=-{path}"));
+        // As root, whoever etcd is; and nothing that fails here is worth an etcd.
+        environment.push("ExecStartPost=-+/usr/bin/lifeboat bootstrap --started".to_owned());
     }
     let gated = vec![format!("Requires={GATE}"), format!("After={GATE}")];
     add(&settings.etcd.unit, WAITS, &[("Unit", gated), ("Service", environment)]);

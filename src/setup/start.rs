@@ -134,7 +134,7 @@ impl Start {
     }
 
     /// Whether a flag names exactly this path, blanks and all.
-    fn names(&self, flag: &str, path: &Path) -> bool {
+    pub(super) fn names(&self, flag: &str, path: &Path) -> bool {
         let line = self.words.join(" ").replace(['"', '\''], "");
         let path = path.display();
         [format!("-{flag}={path}"), format!("-{flag} {path}")].iter().any(|f| {
@@ -173,6 +173,11 @@ impl Start {
         self.flag("config-file").or_else(|| self.variable("config-file")).filter(|f| !f.is_empty())
     }
 
+    /// The value that etcd will use; `None`: its default, or not to be told.
+    pub(super) fn value(&self, flag: &str) -> Option<String> {
+        self.set(flag).map(|set| set.value)
+    }
+
     /// What etcd will use; `None`: its default, or not to be told.
     fn set(&self, flag: &str) -> Option<Set> {
         if let Some((path, text)) = &self.config_file {
@@ -185,7 +190,7 @@ impl Start {
     }
 
     /// Whether the program is etcd itself, at most behind something that hands on what it was given, and not a script or a container of that name.
-    fn is_etcd(&self) -> bool {
+    pub(super) fn is_etcd(&self) -> bool {
         let name = |w: &str| w.rsplit('/').next().unwrap_or_default().to_owned();
         let Some(at) = self.words.iter().position(|w| name(w) == "etcd") else { return false };
         let hands_on = self.words.first().is_some_and(|first| at == 0 || HANDS_ON.contains(&name(first).as_str()));
@@ -204,7 +209,7 @@ fn yaml_value(text: &str, key: &str) -> Option<String> {
 }
 
 /// A value that is known: no specifier, no command, no variable in it.
-fn certain(value: &str) -> bool {
+pub(super) fn certain(value: &str) -> bool {
     !value.is_empty() && !value.contains(['%', '$', '`'])
 }
 
@@ -269,6 +274,11 @@ fn owner(settings: &Settings, start: &Start, disk: &dyn Disk) -> Vec<Note> {
         }
     });
     wrong.map(Note::warning).collect()
+}
+
+/// Whether etcd's unit may read our environment file.
+pub(super) fn environment_is_given(start: &Start) -> bool {
+    start.config_file_path().is_none() && !OURS.iter().any(|f| start.flag(f).is_some()) && start.is_etcd()
 }
 
 /// Whether our environment file may be given to etcd, and what to do where it may not.

@@ -125,6 +125,16 @@ pub(super) async fn observe(unit: &str) -> Result<Units> {
     Ok(units)
 }
 
+/// How etcd's unit starts it; `None`: there is no such unit.
+///
+/// # Errors
+/// When systemd does not answer.
+pub(super) async fn etcd_unit(unit: &str) -> Result<Option<EtcdUnit>> {
+    let properties = format!("--property={}", show::PROPERTIES.join(","));
+    let shown = show::parse(&systemctl(&["show", &properties, "--", unit]).await?);
+    Ok(shown.first().filter(|u| u.get("LoadState") == "loaded").map(Shown::etcd_unit))
+}
+
 async fn missing(unit: &str, shown: &Shown) -> Note {
     match shown.get("LoadState") {
         "masked" => Note::warning(format!("{unit} is masked, so nothing starts it: systemctl unmask {unit}")),

@@ -117,7 +117,7 @@ fn a_usual_host_needs_little() {
     assert_eq!(file(&plan, WATCH), "[Path]\nPathChanged=/etc/lifeboat/token\n");
     assert_eq!(
         file(&plan, "etcd.service"),
-        "[Unit]\nRequires=lifeboat-bootstrap.service\nAfter=lifeboat-bootstrap.service\n[Service]\nEnvironmentFile=-/var/lib/lifeboat-bootstrap/etcd.env\n"
+        "[Unit]\nRequires=lifeboat-bootstrap.service\nAfter=lifeboat-bootstrap.service\n[Service]\nEnvironmentFile=-/var/lib/lifeboat-bootstrap/etcd.env\nExecStartPost=-+/usr/bin/lifeboat bootstrap --started\n"
     );
     assert_eq!(plan.files.last().unwrap().unit, "etcd.service", "etcd waits once the gate has what it needs");
 }
@@ -501,5 +501,48 @@ fn a_gate_that_is_killed_starts_again_where_systemd_can() {
         let plan = plan(&settings(""), None, &disk(), Host { restarts_directly, ..Host::default() }).unwrap();
         let told = plan.files.iter().any(|f| f.unit == GATE && f.content.contains(again));
         assert_eq!(told, can, "{version:?}");
+    }
+}
+
+/// What the gate is told of the flags: only what is certain, and what our own variables do not override.
+#[test]
+fn facts_of_how_etcd_starts() {
+    let told = |more: &str, service: &str| {
+        let start = start_of(service);
+        let f = super::flags::facts(&settings(more), Some(&start), None, &disk());
+        let show = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let cluster = format!("{} {}", show(f.initial_cluster), show(f.initial_cluster_state));
+        format!("{} {} {} {cluster}", show(f.data_dir), show(f.wal_dir), f.force_new_cluster)
+    };
+    let gated = "ExecStart=/usr/bin/etcd";
+    for (more, service, expected) in [
+        ("", gated, "- - false - -"),
+        // Variables of others: ours come last, and win; there is none of ours for this one.
+        (
+            "",
+            "ExecStart=/usr/bin/etcd\nEnvironment=ETCD_DATA_DIR=/elsewhere ETCD_INITIAL_CLUSTER=cp1=http://a:1",
+            "- - false - -",
+        ),
+        ("", "ExecStart=/usr/bin/etcd --initial-cluster=cp1=http://a:1", "- - false cp1=http://a:1 -"),
+        ("", "ExecStart=/usr/bin/etcd --data-dir=/elsewhere", "/elsewhere - false - -"),
+        ("", "ExecStart=/usr/bin/etcd --data-dir /var/lib/etcd/ --force-new-cluster", "/var/lib/etcd - true - -"),
+        ("", "ExecStart=/usr/bin/etcd --data-dir=$WHERE", "- - false - -"),
+        ("", "ExecStart=/usr/bin/etcd --force-new-cluster=false", "- - false - -"),
+        ("", "ExecStart=/usr/bin/etcd\nEnvironment=ETCD_FORCE_NEW_CLUSTER=true", "- - true - -"),
+        ("", "ExecStart=/usr/bin/etcd --config-file=/etc/etcd.yaml", "/var/lib/etcd - false - -"),
+        // Where ours are not given to it, those of others count.
+        ("", "ExecStart=/usr/bin/etcd --name cp1\nEnvironment=ETCD_DATA_DIR=/elsewhere", "/elsewhere - false - -"),
+        ("", "ExecStart=/usr/bin/etcd --name=cp1 --initial-cluster-state=new", "- - false - new"),
+        ("", "ExecStart=/usr/bin/etcd --wal-dir=/var/lib/etcd/member/wal", "- - false - -"),
+        ("", "ExecStart=/usr/bin/etcd --wal-dir=/fast", "- /fast false - -"),
+        // A script's flags cannot be seen.
+        ("", "ExecStart=/usr/local/bin/run-it --data-dir=/elsewhere", "- - false - -"),
+        (
+            "[etcd]\ndata_dir = \"/var/lib/link/etcd\"",
+            "ExecStart=/usr/bin/etcd --data-dir=/srv/real/etcd",
+            "/var/lib/link/etcd - false - -",
+        ),
+    ] {
+        assert_eq!(told(more, service), expected, "{service}");
     }
 }

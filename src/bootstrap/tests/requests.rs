@@ -198,3 +198,23 @@ async fn a_lasting_request_that_is_taken_back_does_nothing() {
     assert_eq!(Host::rules(&host.run().await.unwrap()), ["D7"]);
     assert_eq!(host.plans(), 1);
 }
+
+/// The disk is gone, and an older snapshot was asked for by name; its first download breaks. Another one is never taken instead.
+#[tokio::test]
+async fn a_host_without_data_waits_for_the_snapshot_that_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::lived(dir.path(), &["asked", "better"]).await;
+    crate::sys::fs::rename(&host.gate.settings.data_dir.join("member"), &dir.path().join("lost")).unwrap();
+    host.gate.requests.file.arm("asked").unwrap();
+    let mut left = 2;
+    host.store.on(move |operation, key| {
+        let fails = operation == "open" && key.contains("asked") && left > 0;
+        left -= i32::from(fails);
+        fails.then_some(Fault::Refuse(StoreErrorKind::Unreachable))
+    });
+    let deadline = Some(Duration::from_secs(60));
+    let report = host.gate.run(RunOptions { deadline, ..RunOptions::default() }).await.unwrap();
+    assert_eq!(Host::rules(&report), RESTORED);
+    let restored = report.facts.store.known().unwrap().plan.clone().unwrap().plan.snapshot.unwrap();
+    assert_eq!(restored.name.as_str(), "asked");
+}

@@ -25,7 +25,14 @@ fn present(look: &Look<'_>) -> Vec<NodeName> {
 /// Configured members that do not.
 pub(super) fn missing_members(look: &Look<'_>) -> Vec<NodeName> {
     let present = present(look);
-    look.configured().into_iter().filter(|n| !present.contains(n)).collect()
+    let mut missing: Vec<NodeName> = look.configured().into_iter().filter(|n| !present.contains(n)).collect();
+    missing.extend(super::expected::empty_places(look.policy, present.len()));
+    missing
+}
+
+/// How many hosts make the cluster.
+fn expected(look: &Look<'_>) -> usize {
+    look.policy.expected_members.map_or(look.configured().len(), |n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
 /// The configurations of the newest life of which a majority must stand without data.
@@ -157,6 +164,16 @@ pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
     ))
 }
 
+/// `--initial-cluster` of a member that joins in the place of this slot's old one.
+pub(super) fn initial_cluster(look: &Look<'_>) -> Option<String> {
+    let me = (look.policy.node.as_str(), look.policy.peer_urls());
+    let others =
+        quorate(look)?.members.iter().filter(|m| m.name != me.0 && !m.peer_urls.iter().any(|u| me.1.contains(u)));
+    let all = others.map(|m| (m.name.as_str(), m.peer_urls.as_slice())).chain([me]);
+    let each = all.flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
+    Some(each.collect::<Vec<_>>().join(","))
+}
+
 /// L2: the cluster lives, without quorum.
 pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
     let id = look.plan()?.plan.cluster_id;
@@ -196,7 +213,22 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
     let configured = look.configured();
     let present = present(look);
     let missing: Vec<String> = missing_members(look).iter().map(ToString::to_string).collect();
-    if present.len() < majority(configured.len()) {
+    let expected = expected(look);
+    if look.policy.expected_members.is_some() && !present.contains(&look.policy.node) {
+        let first: Vec<String> = present.iter().map(ToString::to_string).collect();
+        return Some(
+            Verdict::wait(
+                Rule::C1,
+                WaitReason::Peers,
+                format!(
+                    "{expected} hosts are expected, and as many wait for longer than this one: {}",
+                    first.join(", ")
+                ),
+            )
+            .hint("it joins when they serve, or takes the place of one that ends to wait"),
+        );
+    }
+    if present.len() < majority(expected) {
         return Some(
             Verdict::wait(
                 Rule::C1,
@@ -204,15 +236,15 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
                 format!(
                     "{} of {} configured members stand in the roll call, {} are needed; missing: {}",
                     present.len(),
-                    configured.len(),
-                    majority(configured.len()),
+                    expected,
+                    majority(expected),
                     missing.join(", ")
                 ),
             )
             .hint("start the missing hosts"),
         );
     }
-    if look.plan().is_some_and(|p| p.lost) {
+    if look.plan().is_some_and(|p| p.lost || look.timed_out(p)) {
         return None;
     }
     recorded(look).into_iter().find_map(|recorded| {
@@ -286,8 +318,12 @@ pub(super) fn not_the_seed(look: &Look<'_>) -> Option<Verdict> {
         });
     }
     let present = present(look);
+    // This node's own time, too, as the others see it: by the store's clock.
     let waiting = |node: &NodeName| {
-        look.store().and_then(|s| s.roll_call.iter().find(|e| e.node == *node)).map(|e| e.waiting_seconds)
+        let all = |s: &'_ crate::core::facts::StoreFacts| {
+            s.roll_call.iter().chain(&s.own_entry).find(|e| e.node == *node).map(|e| e.waiting_seconds)
+        };
+        look.store().and_then(all)
     };
     let candidates = present
         .iter()

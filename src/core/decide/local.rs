@@ -1,7 +1,7 @@
 //! Rules about this host: its data dir, its requests, and how etcd will be started.
 
-use super::{Decision, Draft, Look, ManagedBy, Policy, RefuseReason, Rule, Verdict, WaitReason};
-use crate::core::facts::{CauseCode, DataDir, Facts, Observed, Request, RequestSource};
+use super::{Decision, Draft, JoinHow, Look, ManagedBy, Policy, RefuseReason, Rule, Verdict, WaitReason};
+use crate::core::facts::{CauseCode, DataDir, Facts, Observed, Request, RequestSource, StartFlags};
 use crate::core::model::SnapshotName;
 use crate::core::plan::{PlanCause, majorities_can_be_disjoint};
 use crate::core::select;
@@ -344,7 +344,7 @@ pub(super) fn start_flags_disagree(look: &Look<'_>, verdict: &Verdict) -> Option
             "make --wal-dir and etcd.wal_dir the same directory".to_owned(),
         )
     } else {
-        return None;
+        join_flags_disagree(look, verdict, flags)?
     };
     Some(
         Verdict::refuse(
@@ -357,4 +357,38 @@ pub(super) fn start_flags_disagree(look: &Look<'_>, verdict: &Verdict) -> Option
         )
         .hint(format!("{edit} (in {})", flags.read_from)),
     )
+}
+
+/// A member that is added has no WAL when it starts: then etcd goes by the initial cluster that it is given.
+fn join_flags_disagree(look: &Look<'_>, verdict: &Verdict, flags: &StartFlags) -> Option<(String, String)> {
+    let replaces = Decision::Join { how: JoinHow::ReplaceMember };
+    if verdict.decision != replaces || look.policy.managed_by.resets_one_node() {
+        return None;
+    }
+    let list = super::cluster::initial_cluster(look)?;
+    let urls = |list: &str| {
+        let mut urls: Vec<String> = list
+            .split(',')
+            .filter_map(|one| Some(one.split_once('=')?.1.trim().trim_end_matches('/').to_owned()))
+            .collect();
+        urls.sort();
+        urls
+    };
+    let existing = "existing";
+    match (&flags.initial_cluster, &flags.initial_cluster_state) {
+        (Some(theirs), _) if urls(theirs) != urls(&list) => Some((
+            format!("this host has to join, and --initial-cluster is {theirs}"),
+            format!("make it --initial-cluster={list} and --initial-cluster-state={existing}"),
+        )),
+        (_, Some(state)) if state != existing => Some((
+            format!("this host has to join, and --initial-cluster-state is {state}"),
+            format!("make it --initial-cluster-state={existing}"),
+        )),
+        // Nothing reads our environment file there: the manifest has to say it.
+        (None, _) if look.policy.managed_by == ManagedBy::Kubeadm => Some((
+            "this host has to join, and --initial-cluster is not set".to_owned(),
+            format!("add --initial-cluster={list} and --initial-cluster-state={existing}"),
+        )),
+        _ => None,
+    }
 }

@@ -4,13 +4,14 @@
 //! the README.
 
 mod cluster;
+mod expected;
 mod local;
 mod store;
 mod verdict;
 
 use super::facts::{DataDir, Facts, Observed, PlanFacts, StoreFacts};
 use super::model::{ClusterId, Generation, NodeName};
-use super::plan::MarkUse;
+use super::plan::{MarkUse, Voter};
 
 pub use verdict::{Decision, Draft, JoinHow, ManagedBy, Policy, RefuseReason, Rule, Verdict, WaitReason};
 
@@ -111,14 +112,24 @@ impl<'a> Look<'a> {
                 .is_some_and(|s| s.lives.iter().any(|l| !l.cancelled && l.request.as_deref() == Some(request)))
     }
 
+    fn timed_out(&self, newest: &PlanFacts) -> bool {
+        expected::timed_out(self.facts, self.policy, newest)
+    }
+
     fn configured(&self) -> Vec<NodeName> {
         self.policy.members.iter().map(|m| m.name.clone()).collect()
     }
 }
 
+/// The members that a plan of now would have: the configured ones, or, with `expected_members`, those of the roll call.
+pub fn members_of_now(facts: &Facts, policy: &Policy) -> Vec<Voter> {
+    expected::members_of_now(facts, policy).map_or_else(|| policy.members.clone(), |p| p.members)
+}
+
 /// Decides. The same facts and policy always give the same verdict.
 pub fn decide(facts: &Facts, policy: &Policy) -> Verdict {
-    let look = Look::new(facts, policy);
+    let of_now = expected::members_of_now(facts, policy);
+    let look = Look::new(facts, of_now.as_ref().unwrap_or(policy));
     let mut notes = Vec::new();
     if let Some(why) = &facts.attempts.request_failed {
         notes.push(format!("the requested restore was NOT done, the host goes on without it: {why}"));
@@ -135,6 +146,15 @@ pub fn decide(facts: &Facts, policy: &Policy) -> Verdict {
     let mut verdict = verdict.unwrap_or_else(|| Verdict::wait(Rule::N2, WaitReason::LocalUnknown, "no rule matches"));
     if let Some(refused) = local::start_flags_disagree(&look, &verdict) {
         verdict = refused;
+    }
+    if let (Decision::MakePlan(_), Some(newest)) = (&verdict.decision, look.plan())
+        && !newest.lost
+        && look.timed_out(newest)
+    {
+        notes.push(format!(
+            "that generation {} is lost rests on a clock: it has given no sign for {} s, and nobody answers at its URLs",
+            newest.plan.generation, look.policy.lost_after_seconds
+        ));
     }
     notes.extend(store::stale_pin(&look));
     notes.extend(local::done_requests(&look));

@@ -26,6 +26,8 @@ fn policy() -> Policy {
         existing_only: false,
         init_empty: false,
         peer_wait_seconds: 120,
+        expected_members: None,
+        lost_after_seconds: 600,
         heartbeat_ttl_seconds: 90,
         seed: None,
         replace_damaged: false,
@@ -97,6 +99,7 @@ fn plan(generation: u64, cause: PlanCause, restores: Option<&str>) -> PlanFacts 
         lost: false,
         marks: vec![],
         voters: vec![],
+        age_seconds: None,
     }
 }
 

@@ -62,6 +62,12 @@ pub struct Policy {
     pub init_empty: bool,
     /// How long members that are missing from the roll call are waited for.
     pub peer_wait_seconds: u64,
+    /// Hosts come and go by design: so many make a cluster, and the roll call tells which. [`Policy::members`] then holds this host alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_members: Option<u32>,
+    /// With `expected_members`: a life that has given no sign for so long counts as lost.
+    #[serde(default = "lost_after_default")]
+    pub lost_after_seconds: u64,
     /// A younger heartbeat means that a cluster of this store is alive.
     pub heartbeat_ttl_seconds: u64,
     /// The static seed.
@@ -74,6 +80,10 @@ pub struct Policy {
     /// Newest storage version that the local etcd understands, when known.
     #[serde(default)]
     pub storage_version: Option<String>,
+}
+
+fn lost_after_default() -> u64 {
+    600
 }
 
 impl Policy {

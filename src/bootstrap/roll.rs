@@ -1,0 +1,120 @@
+//! This host's own entry in the roll call: written and renewed while it waits without data, withdrawn before it applies or joins.
+//!
+//! Others count on what stands there: that this host has nothing it could start an older life with.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::run::Bootstrap;
+use crate::catalog::presence::{self, Presence};
+use crate::core::decide::{Decision, Rule, Verdict};
+use crate::core::facts::{DataDir, Facts, RollState, StoreFacts};
+use crate::core::plan::MarkUse;
+use crate::error::Result;
+use crate::sys::random;
+
+/// Entries live for a minute; three renewals in that time may fail.
+const RENEWED_EACH: Duration = Duration::from_secs(15);
+
+/// What this host waits as, if it waits: what the others may count on.
+pub(super) fn state(facts: &Facts, verdict: &Verdict, resets_one_node: bool) -> Option<RollState> {
+    let store = facts.store.known()?;
+    let waits = matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. } | Decision::MakePlan(_));
+    if !waits || facts.memory.known().is_none() {
+        return None;
+    }
+    match facts.data_dir.known()? {
+        DataDir::Absent | DataDir::Empty => (!marked_staging(facts, store)).then_some(RollState::Empty),
+        // k3s and rke2 restore on one node alone: that may only begin when every other one has stopped for it.
+        DataDir::Healthy(_) if resets_one_node && verdict.rule == Rule::F2 => {
+            facts.requests().next().map(|r| RollState::Stopped(r.id.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// A host with a complete staging directory for its own mark may start in that life at any moment: it does not stand without data.
+fn marked_staging(facts: &Facts, store: &StoreFacts) -> bool {
+    let Some(staging) = facts.staging.known() else { return true };
+    staging.as_ref().is_some_and(|staging| {
+        let mine = |m: &crate::core::plan::StartedMark| m.nonce == staging.nonce && m.purpose != MarkUse::Barred;
+        staging.complete && store.plan.as_ref().is_some_and(|p| p.marks.iter().any(mine))
+    })
+}
+
+impl Bootstrap {
+    /// Alone nobody counts on it, and no store needs to be written to for that.
+    fn has_peers(&self) -> bool {
+        let policy = &self.settings.policy;
+        policy.expected_members.is_some() || policy.members.iter().any(|m| m.name != policy.node)
+    }
+
+    fn presence(&self, facts: &Facts, state: RollState) -> Result<Presence> {
+        let policy = &self.settings.policy;
+        let memory = facts.memory.known().cloned().unwrap_or_default();
+        let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation).unwrap_or_default();
+        Ok(Presence {
+            node: policy.node.clone(),
+            peer_urls: policy.peer_urls().to_vec(),
+            state,
+            remembers: memory.highest_generation.max(newest),
+            remembers_cluster: memory.remembers_cluster(),
+            waiting_seconds: 0,
+            nonce: random::nonce()?,
+        })
+    }
+
+    /// Writes or renews this host's entry, if it waits without data. That it could not be written is no reason to end.
+    pub(super) async fn stand(&self, facts: &Facts, verdict: &Verdict) {
+        let resets = self.settings.policy.managed_by.resets_one_node();
+        let (Some(state), true) = (state(facts, verdict, resets), self.has_peers()) else { return };
+        let before = facts.store.known().and_then(|s| s.own_entry.as_ref());
+        let written = match self.presence(facts, state) {
+            Ok(now) => presence::stand(self.quick.records(), before, now).await.map_err(Into::into),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = written {
+            self.warn(
+                "roll call",
+                &format!("this host's entry in the roll call could not be written: {}", e.one_line()),
+            );
+        }
+    }
+
+    /// Does a long piece of work, and keeps the entry fresh meanwhile: a host that builds still has no data. No write is under way when this
+    /// returns, so that none can come after a withdrawal.
+    pub(super) async fn standing<T>(&self, facts: &Facts, work: impl Future<Output = T>) -> T {
+        let void = facts.data_dir.known().is_some_and(DataDir::is_void);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(RENEWED_EACH), if void && self.has_peers() => {
+                    // What it waited until now is in the entry itself.
+                    let node = &self.settings.policy.node;
+                    if let Ok((Some(own), _)) = presence::roll_call(self.quick.records(), node).await
+                        && own.state == RollState::Empty
+                        && let Ok(now) = self.presence(facts, RollState::Empty)
+                        && let Err(e) = presence::stand(self.quick.records(), Some(&own), now).await
+                    {
+                        self.warn("roll call", &format!("this host's entry in the roll call could not be renewed: {e}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes this host's entry out of the roll call, and sees that it is out.
+    ///
+    /// # Errors
+    /// When the store fails, or does not show it yet: then nothing may be applied.
+    pub(super) async fn withdraw(&self, facts: &Facts) -> Result<()> {
+        if !self.has_peers() {
+            return Ok(());
+        }
+        let gone = self.presence(facts, RollState::Withdrawn)?;
+        presence::withdraw(self.snapshots.records(), &gone).await?;
+        crate::failpoint!("bootstrap.withdrawn");
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! Hosts that come and go by design: the roll call tells who the members are, and a clock when a life counts as lost.
+
+use super::Policy;
+use crate::core::facts::{Facts, PlanFacts};
+use crate::core::model::NodeName;
+use crate::core::plan::Voter;
+use crate::core::seed::{SeedCandidate, rank};
+
+/// The policy with the members of now: this host and those that stand in the roll call, the oldest first when there are more than expected.
+/// `None`: members are configured.
+pub(super) fn members_of_now(facts: &Facts, policy: &Policy) -> Option<Policy> {
+    let expected = usize::try_from(policy.expected_members?).unwrap_or(usize::MAX);
+    let store = facts.store.known();
+    let me = Voter { name: policy.node.clone(), peer_urls: policy.peer_urls().to_vec() };
+    let others = store.into_iter().flat_map(|s| &s.roll_call).filter(|e| e.counts() && e.node != me.name);
+    let mut waiting: Vec<(SeedCandidate, Voter)> = others
+        .map(|e| {
+            let candidate = SeedCandidate { node: e.node.clone(), waiting_seconds: e.waiting_seconds };
+            (candidate, Voter { name: e.node.clone(), peer_urls: e.peer_urls.clone() })
+        })
+        .collect();
+    let own = store.and_then(|s| s.own_entry.as_ref()).map_or(facts.waited_seconds, |e| e.waiting_seconds);
+    waiting.push((SeedCandidate { node: me.name.clone(), waiting_seconds: own }, me));
+    let order = rank(waiting.iter().map(|(candidate, _)| candidate.clone()).collect());
+    let oldest = order.into_iter().take(expected);
+    let members = oldest.filter_map(|node| waiting.iter().find(|(_, v)| v.name == node).map(|(_, v)| v.clone()));
+    Some(Policy { members: members.collect(), ..policy.clone() })
+}
+
+/// Places of the expected number that nobody stands in yet, as names for messages.
+pub(super) fn empty_places(policy: &Policy, present: usize) -> Vec<NodeName> {
+    let expected = policy.expected_members.map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let place = |n: usize| NodeName::new(&format!("host-{n}-of-{expected}")).ok();
+    (present.saturating_add(1)..=expected).filter_map(place).collect()
+}
+
+/// Whether the newest life may be taken for lost: by the store's clock it has given no sign for `lost_after`, and each of its recorded URLs was
+/// asked a moment ago and did not answer. This rests on a clock, and whoever relies on it says so.
+pub(super) fn timed_out(facts: &Facts, policy: &Policy, newest: &PlanFacts) -> bool {
+    let Some(store) = facts.store.known() else { return false };
+    if policy.expected_members.is_none() || facts.live.clusters.iter().any(|c| c.cluster_id == newest.plan.cluster_id) {
+        return false;
+    }
+    let old = |age: u64| age >= policy.lost_after_seconds;
+    let quiet =
+        newest.age_seconds.is_some_and(old) && store.heartbeat.as_ref().is_none_or(|beat| old(beat.age_seconds));
+    let recorded = newest.voters.iter().flat_map(|r| &r.voters).chain(&newest.plan.voters);
+    let asked = |url: &String| {
+        policy.peer_urls().contains(url)
+            || facts.live.silent.iter().any(|s| s.url == *url)
+            || store.roll_call.iter().any(|e| e.counts() && e.peer_urls.contains(url))
+    };
+    quiet && recorded.flat_map(|v| &v.peer_urls).all(asked)
+}

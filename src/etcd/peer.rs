@@ -1,0 +1,131 @@
+//! The peer port of a member: `/members` and `/version` over HTTP.
+//!
+//! A member that has restarted without quorum never opens its client port; on its peer port it tells which cluster it belongs to.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::{EndpointOptions, tls};
+use crate::core::model::{ClusterId, MemberId};
+use crate::ports::{EtcdError, EtcdErrorKind, EtcdResult, Member, Peer, PeerAnswer};
+
+/// A list of members comes nowhere near this.
+const LARGEST_ANSWER: usize = 1024 * 1024;
+
+/// The header in which etcd tells its cluster's id, in hex.
+const CLUSTER_ID: &str = "X-Etcd-Cluster-ID";
+
+/// One peer URL behind [`Peer`].
+#[derive(Debug, Clone)]
+pub struct PeerEndpoint {
+    options: EndpointOptions,
+}
+
+/// A member as the peer port prints it.
+#[derive(Deserialize)]
+struct Printed {
+    id: u64,
+    #[serde(default)]
+    name: String,
+    #[serde(default, rename = "peerURLs")]
+    peer_urls: Vec<String>,
+    #[serde(default, rename = "clientURLs")]
+    client_urls: Vec<String>,
+    #[serde(default, rename = "isLearner")]
+    is_learner: bool,
+}
+
+impl PeerEndpoint {
+    /// `options.url` is the peer URL. Does not connect.
+    pub fn new(options: EndpointOptions) -> Self {
+        PeerEndpoint { options }
+    }
+
+    fn failed(&self, kind: EtcdErrorKind, what: impl std::fmt::Display) -> EtcdError {
+        EtcdError { kind, text: format!("etcd peer {}: {what}", self.options.url), hint: None }
+    }
+
+    fn client(&self) -> EtcdResult<reqwest::Client> {
+        let limits = &self.options.limits;
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(limits.connect)
+            .timeout(limits.call)
+            .tls_built_in_root_certs(false)
+            // The file is the one authority here, as it is for etcd itself.
+            .pool_idle_timeout(Duration::from_secs(1));
+        let refused = |what: &str, e: reqwest::Error| {
+            tls::refuse(
+                format!("etcd peer {}: {what} cannot be used: {e}", self.options.url),
+                "name files in PEM format",
+            )
+        };
+        if let Some((ca, identity)) = tls::for_http(&self.options)? {
+            for ca in reqwest::Certificate::from_pem_bundle(&ca).map_err(|e| refused("the CA", e))? {
+                builder = builder.add_root_certificate(ca);
+            }
+            if let Some(identity) = identity {
+                let identity =
+                    reqwest::Identity::from_pem(&identity).map_err(|e| refused("the certificate or its key", e))?;
+                builder = builder.identity(identity);
+            }
+        }
+        builder.build().map_err(|e| self.failed(EtcdErrorKind::Failed, e.without_url()))
+    }
+
+    async fn get(&self, path: &str) -> EtcdResult<(Option<ClusterId>, Vec<u8>)> {
+        let broken = |e: reqwest::Error| {
+            let e = e.without_url();
+            let mut chain = vec![e.to_string()];
+            let mut next = std::error::Error::source(&e);
+            while let Some(cause) = next {
+                chain.push(cause.to_string());
+                next = cause.source();
+            }
+            let text = chain.join(": ");
+            let tls = text.contains("certificate") || text.contains("alert");
+            self.failed(if tls { EtcdErrorKind::Tls } else { EtcdErrorKind::Unreachable }, format!("{path}: {text}"))
+        };
+        let url = format!("{}{path}", self.options.url.trim_end_matches('/'));
+        let mut answer = self.client()?.get(url).send().await.map_err(broken)?;
+        if !answer.status().is_success() {
+            return Err(self.failed(EtcdErrorKind::Failed, format!("{path}: status {}", answer.status().as_u16())));
+        }
+        let id = answer.headers().get(CLUSTER_ID).and_then(|v| v.to_str().ok());
+        let id = id.and_then(|hex| u64::from_str_radix(hex, 16).ok()).map(ClusterId);
+        let mut body = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(broken)? {
+            body.extend_from_slice(&piece);
+            if body.len() > LARGEST_ANSWER {
+                return Err(self.failed(EtcdErrorKind::Failed, format!("{path}: the answer does not end")));
+            }
+        }
+        Ok((id, body))
+    }
+}
+
+#[async_trait]
+impl Peer for PeerEndpoint {
+    fn url(&self) -> &str {
+        &self.options.url
+    }
+
+    async fn ask(&self) -> EtcdResult<PeerAnswer> {
+        let no_etcd = |what: &str| self.failed(EtcdErrorKind::Failed, format!("what answers there is no etcd: {what}"));
+        let (id, body) = self.get("/members").await?;
+        let cluster_id = id.ok_or_else(|| no_etcd("no X-Etcd-Cluster-ID"))?;
+        let printed: Vec<Printed> =
+            serde_json::from_slice(&body).map_err(|e| no_etcd(&format!("/members is no list of members ({e})")))?;
+        let members = printed.into_iter().map(|m| Member {
+            id: MemberId(m.id),
+            name: m.name,
+            peer_urls: m.peer_urls,
+            client_urls: m.client_urls,
+            is_learner: m.is_learner,
+        });
+        Ok(PeerAnswer { cluster_id, members: members.collect() })
+    }
+}

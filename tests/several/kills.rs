@@ -1,0 +1,78 @@
+//! kill -9 at every named point of a join and of putting data back: the next boot takes it up.
+
+use std::time::Duration;
+
+use crate::site::Site;
+use crate::support::ETCD_LATEST;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+async fn running() -> Site {
+    let mut site = Site::new(3, ETCD_LATEST).await;
+    site.boot_all();
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    assert!(site.hosts[0].put("kept", "yes").await);
+    site.hosts[0].run(&["save", "--name", "before"]).ok();
+    site
+}
+
+fn killed_at(site: &Site, host: usize, point: &str) {
+    let gate = site.hosts[host].command(&["bootstrap", "--wait"]).failpoints(&format!("{point}=return(kill)"));
+    gate.run().killed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_is_killed_anywhere_is_taken_up_again() {
+    let mut site = running().await;
+    for point in [
+        "bootstrap.withdrawn",
+        "join.marked",
+        "join.announced",
+        "join.removed",
+        "join.added",
+        "join.released",
+        "join.environment",
+    ] {
+        site.hosts[2].power_cut();
+        site.hosts[2].lose_disk();
+        killed_at(&site, 2, point);
+        site.hosts[2].boot();
+        site.hosts[2].start_agent();
+        site.until_serving(&[2], LIMIT).await;
+        site.assert_same_hash(&[0, 1, 2]).await;
+        assert!(site.dump(2).await.entries.contains_key(&b"kept"[..]), "{point}");
+        assert_eq!(site.plans(), [1], "{point}");
+        // It votes again: without that, the next round would remove a voter of two.
+        let voters = || async {
+            let mut client = site.hosts[0].etcd().expect("etcd runs").client().await;
+            let list = client.member_list().await.expect("members");
+            list.members().iter().filter(|m| !m.is_learner()).count()
+        };
+        let end = std::time::Instant::now() + LIMIT;
+        while voters().await < 3 {
+            assert!(std::time::Instant::now() < end, "{point}: it was never promoted");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_is_put_back_and_killed_anywhere_is_put_back() {
+    let mut site = running().await;
+    for (n, point) in
+        ["putback.intended", "bootstrap.half_quarantined", "putback.aside", "putback.in_place"].into_iter().enumerate()
+    {
+        site.hosts[0].run(&["restore-once", "latest"]).ok();
+        site.hosts[0].power_cut();
+        site.hosts[0].boot();
+        site.until("it follows its request", LIMIT, |s| s.hosts[0].etcd().is_some()).await;
+        site.hosts[1].run(&["restore-once", "--cancel"]).ok();
+        site.hosts[0].power_cut();
+        killed_at(&site, 0, point);
+        site.hosts[0].boot();
+        site.until_serving(&[0, 1, 2], LIMIT).await;
+        site.assert_same_hash(&[0, 1, 2]).await;
+        assert!(site.dump(0).await.entries.contains_key(&b"kept"[..]), "{point}");
+        assert_eq!(site.hosts[0].quarantined().len(), n + 1, "{point}: only what the cancelled plans made stays aside");
+    }
+}

@@ -1,0 +1,14 @@
+//! Several hosts as real processes: three etcd, three gates, agents and an S3 server, on loopback.
+//!
+//! `stories.rs` has what a user lives through; `driver.rs` plays random faults from a seed and checks what must always hold.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
+#![allow(missing_docs, unreachable_pub, clippy::print_stderr, reason = "a test binary")]
+#![allow(clippy::disallowed_methods, reason = "tests run children, read clocks and clear their own directories")]
+
+mod driver;
+mod kills;
+mod site;
+mod stories;
+#[path = "../support/mod.rs"]
+mod support;

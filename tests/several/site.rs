@@ -1,0 +1,483 @@
+//! A site: hosts with a disk, a memory and ports of their own, beside one store.
+//!
+//! A host does what its units do: the gate runs before each start of etcd, and an etcd that ends by itself is started again, through the gate.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Dump, EtcdOptions, EtcdPorts, EtcdProcess, Lifeboat, Output, Running, S3Options, S3Server, dump};
+
+/// What runs on a host.
+enum Runs {
+    Nothing,
+    Gate(Running),
+    Etcd(Box<EtcdProcess>),
+}
+
+pub struct Host {
+    pub name: String,
+    dir: PathBuf,
+    version: String,
+    ports: Arc<EtcdPorts>,
+    runs: Runs,
+    agent: Option<Running>,
+    /// What ended gates and etcds have printed.
+    pub log: String,
+    /// An etcd that ends by itself is started again.
+    pub restarts: bool,
+}
+
+pub struct Site {
+    pub store: S3Server,
+    pub hosts: Vec<Host>,
+    dir: TempDir,
+    kept: bool,
+    /// Hosts know only themselves, and how many they are.
+    expected: bool,
+}
+
+/// Names of hosts in tests.
+pub const NAMES: [&str; 5] = ["cp1", "cp2", "cp3", "cp4", "cp5"];
+
+impl Host {
+    fn new(site: &std::path::Path, name: &str, version: &str) -> Host {
+        let home = site.join(name);
+        fs::create_dir_all(&home).expect("a directory for a host");
+        Host {
+            name: name.to_owned(),
+            dir: home,
+            version: version.to_owned(),
+            ports: EtcdPorts::reserve(),
+            runs: Runs::Nothing,
+            agent: None,
+            log: String::new(),
+            restarts: true,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.path("etcd")
+    }
+
+    pub fn client_url(&self) -> String {
+        self.ports.client_url()
+    }
+
+    pub fn peer_url(&self) -> String {
+        self.ports.peer_url()
+    }
+
+    pub fn command(&self, args: &[&str]) -> Lifeboat {
+        Lifeboat::new(args.iter().copied()).config(&self.path("lifeboat.toml")).limit(Duration::from_secs(120))
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).run()
+    }
+
+    /// Power on: the gate first.
+    pub fn boot(&mut self) {
+        assert!(matches!(self.runs, Runs::Nothing), "{} runs", self.name);
+        self.runs = Runs::Gate(self.command(&["bootstrap", "--wait", "--output=json"]).spawn());
+    }
+
+    pub fn start_agent(&mut self) {
+        self.agent = Some(self.command(&["agent"]).spawn());
+    }
+
+    /// kill -9 of everything.
+    pub fn power_cut(&mut self) {
+        self.keep_output();
+        if let Some(mut agent) = self.agent.take() {
+            self.log.push_str(&format!("--- agent\n{}", agent.output()));
+            agent.kill9();
+        }
+        match std::mem::replace(&mut self.runs, Runs::Nothing) {
+            Runs::Nothing => {}
+            Runs::Gate(mut gate) => gate.kill9(),
+            Runs::Etcd(mut etcd) => etcd.kill9(),
+        }
+    }
+
+    fn keep_output(&mut self) {
+        let said = match &self.runs {
+            Runs::Nothing => return,
+            Runs::Gate(gate) => format!("--- gate\n{}", gate.output()),
+            Runs::Etcd(etcd) => format!("--- etcd\n{}", etcd.output()),
+        };
+        self.log.push_str(&said);
+    }
+
+    /// The disk with etcd's data is gone; the one with the root file system is not.
+    pub fn lose_disk(&mut self) {
+        assert!(matches!(self.runs, Runs::Nothing), "{} runs", self.name);
+        let dir = self.data_dir();
+        if dir.exists() {
+            fs::remove_dir_all(dir).expect("remove the data dir");
+        }
+    }
+
+    /// Another machine takes the place of this one, under its name: nothing of before is left.
+    pub fn reinstall(&mut self) {
+        self.lose_disk();
+        for name in ["bootstrap", "state"] {
+            let _ = fs::remove_dir_all(self.path(name));
+        }
+    }
+
+    /// One step of what units do. What it has become.
+    pub fn tick(&mut self) {
+        match &mut self.runs {
+            Runs::Nothing => {}
+            Runs::Gate(gate) => {
+                if gate.is_running() {
+                    return;
+                }
+                let code = gate.wait(Duration::from_secs(5));
+                self.keep_output();
+                assert_eq!(code, Some(0), "the gate of {} failed:\n{}", self.name, self.log);
+                self.runs = Runs::Etcd(Box::new(EtcdProcess::launch(self.options())));
+            }
+            Runs::Etcd(etcd) => {
+                if !etcd.is_running() && self.restarts {
+                    self.keep_output();
+                    self.runs = Runs::Nothing;
+                    self.boot();
+                }
+            }
+        }
+    }
+
+    fn options(&self) -> EtcdOptions {
+        EtcdOptions {
+            name: Some(self.name.clone()),
+            data_dir: Some(self.data_dir()),
+            ports: Some(self.ports.clone()),
+            env: self.environment(),
+            ..EtcdOptions::new(&self.version)
+        }
+    }
+
+    /// What the gate wrote for etcd.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let text = fs::read_to_string(self.path("bootstrap/etcd.env")).expect("the environment file");
+        let lines = text.lines().filter(|l| !l.starts_with('#') && !l.is_empty());
+        lines.map(|l| l.split_once('=').expect(l)).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    }
+
+    pub fn etcd(&self) -> Option<&EtcdProcess> {
+        match &self.runs {
+            Runs::Etcd(etcd) => Some(etcd),
+            _ => None,
+        }
+    }
+
+    pub fn waits(&self) -> bool {
+        matches!(self.runs, Runs::Gate(_))
+    }
+
+    /// All that this boot's gate, or etcd, has printed.
+    pub fn output(&self) -> String {
+        match &self.runs {
+            Runs::Nothing => String::new(),
+            Runs::Gate(gate) => gate.output(),
+            Runs::Etcd(etcd) => etcd.output(),
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        match &self.runs {
+            Runs::Nothing => {}
+            Runs::Gate(gate) => gate.signal(signal),
+            Runs::Etcd(etcd) => etcd.signal(signal),
+        }
+    }
+
+    /// Members that were moved aside.
+    pub fn quarantined(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.data_dir()) else { return Vec::new() };
+        let is_aside =
+            |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("member.quarantine-"));
+        entries.map(|e| e.expect("an entry").path()).filter(is_aside).collect()
+    }
+
+    /// The rule that let etcd start last, and those of the steps before it.
+    pub fn rules(&self) -> Vec<String> {
+        let Some(at) = self.log.rfind("--- gate\n") else { return Vec::new() };
+        let text = self.log.get(at..).unwrap_or_default();
+        let json = text.find("\n{").and_then(|start| text.get(start..)).unwrap_or_default();
+        let report: Option<Value> = serde_json::Deserializer::from_str(json).into_iter().next().and_then(Result::ok);
+        let done = report.map(|r| r["done"].clone()).unwrap_or_default();
+        let rule = |s: &Value| s.as_str().and_then(|s| s.split(':').next()).unwrap_or_default().to_owned();
+        done.as_array().map(|all| all.iter().map(rule).collect()).unwrap_or_default()
+    }
+
+    pub async fn put(&self, key: &str, value: &str) -> bool {
+        let Some(etcd) = self.etcd() else { return false };
+        let put = async {
+            let mut client = etcd.client().await;
+            client.put(key, value, None).await.is_ok()
+        };
+        tokio::time::timeout(Duration::from_secs(3), put).await.unwrap_or(false)
+    }
+}
+
+impl Site {
+    /// `count` hosts, off, with nothing on their disks.
+    pub async fn new(count: usize, version: &str) -> Site {
+        let store = S3Server::start(S3Options::default()).await;
+        let dir = tempfile::Builder::new().prefix("lifeboat-several-").tempdir().expect("a directory for a site");
+        let hosts = NAMES.iter().take(count).map(|name| Host::new(dir.path(), name, version)).collect();
+        let site = Site { store, hosts, dir, kept: false, expected: false };
+        site.configure("");
+        site
+    }
+
+    /// The same, with hosts that come and go: each knows itself, and how many they are.
+    pub async fn of_expected(count: usize, version: &str) -> Site {
+        let mut site = Site::new(count, version).await;
+        site.expected = true;
+        site.configure("");
+        site
+    }
+
+    /// Other machines under other names take the place of all.
+    pub fn recreate(&mut self, names: &[&str], version: &str) {
+        for host in &mut self.hosts {
+            host.power_cut();
+        }
+        self.hosts = names.iter().map(|name| Host::new(self.dir.path(), name, version)).collect();
+        self.configure("");
+    }
+
+    /// Writes the configuration of every host; `more` goes into `[bootstrap]`.
+    pub fn configure(&self, more: &str) {
+        let member = |h: &Host| {
+            format!(
+                "{{ name = \"{}\", peer_urls = [\"{}\"], client_urls = [\"{}\"] }}",
+                h.name,
+                h.peer_url(),
+                h.client_url()
+            )
+        };
+        let all = self.hosts.iter().map(member).collect::<Vec<_>>().join(", ");
+        for host in &self.hosts {
+            let members = if self.expected { member(host) } else { all.clone() };
+            let expected =
+                if self.expected { format!("expected_members = {}", self.hosts.len()) } else { String::new() };
+            for (file, secret) in [
+                ("token", "0123456789abcdef0123456789abcdef"),
+                ("access-key", &self.store.access_key),
+                ("secret-key", &self.store.secret_key),
+            ] {
+                use std::os::unix::fs::PermissionsExt;
+                fs::write(host.path(file), secret).unwrap();
+                fs::set_permissions(host.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+            }
+            let path = |name: &str| host.path(name).display().to_string();
+            let text = format!(
+                r#"[cluster]
+name = "several"
+token_file = "{token}"
+members = [{members}]
+{expected}
+
+[node]
+name = "{name}"
+state_dir = "{state}"
+
+[etcd]
+data_dir = "{data}"
+endpoint = "{client}"
+environment_file = "{environment}"
+
+[store]
+backend = "s3"
+
+[store.s3]
+endpoint = "{endpoint}"
+bucket = "{bucket}"
+folder = "several"
+insecure = true
+access_key_file = "{access}"
+secret_key_file = "{secret}"
+
+[bootstrap]
+state_dir = "{bootstrap}"
+request_file = "{request}"
+peer_wait = "10s"
+{more}
+"#,
+                name = host.name,
+                token = path("token"),
+                state = path("state"),
+                data = path("etcd"),
+                client = host.client_url(),
+                environment = path("bootstrap/etcd.env"),
+                endpoint = self.store.endpoint().trim_start_matches("http://"),
+                bucket = self.store.bucket(),
+                access = path("access-key"),
+                secret = path("secret-key"),
+                bootstrap = path("bootstrap"),
+                request = path("restore-once"),
+            );
+            fs::write(host.path("lifeboat.toml"), text).unwrap();
+        }
+    }
+
+    pub fn boot_all(&mut self) {
+        for host in &mut self.hosts {
+            host.boot();
+        }
+    }
+
+    pub fn tick(&mut self) {
+        for host in &mut self.hosts {
+            host.tick();
+        }
+    }
+
+    /// Lets time pass until `done`; panics with what every host says after `limit`.
+    pub async fn until(&mut self, what: &str, limit: Duration, mut done: impl FnMut(&Site) -> bool) -> Duration {
+        let begun = Instant::now();
+        while !done(self) {
+            if begun.elapsed() > limit {
+                let evidence = self.keep();
+                panic!("waited {limit:?} for: {what}; evidence in {}\n{}", evidence.display(), self.said());
+            }
+            self.tick();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        begun.elapsed()
+    }
+
+    /// Waits until these hosts' members answer a write; each writes a key of its own.
+    pub async fn until_serving(&mut self, who: &[usize], limit: Duration) -> Duration {
+        let begun = Instant::now();
+        loop {
+            self.tick();
+            let mut serving = true;
+            for host in who.iter().map(|i| &self.hosts[*i]) {
+                serving = serving && host.put(&format!("serving/{}", host.name), "yes").await;
+            }
+            if serving {
+                return begun.elapsed();
+            }
+            if begun.elapsed() > limit {
+                let evidence = self.keep();
+                panic!("waited {limit:?} for {who:?} to serve; evidence in {}\n{}", evidence.display(), self.said());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The last lines of every host.
+    pub fn said(&self) -> String {
+        let mut text = String::new();
+        for host in &self.hosts {
+            let output = host.output();
+            let lines: Vec<&str> = output.lines().collect();
+            let last = lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n");
+            text.push_str(&format!(
+                "=== {} ({})\n{last}\n",
+                host.name,
+                if host.waits() { "gate" } else { "etcd or off" }
+            ));
+        }
+        text
+    }
+
+    /// Keeps logs, histories and the keys of the store beside the disks; where that is.
+    pub fn keep(&mut self) -> PathBuf {
+        self.kept = true;
+        for host in &mut self.hosts {
+            host.keep_output();
+            let _ = fs::write(host.path("log.txt"), &host.log);
+        }
+        let objects: String = self
+            .store
+            .objects()
+            .iter()
+            .filter(|o| o.key.contains("/cluster/"))
+            .map(|o| {
+                format!("{}\n{}\n\n", o.key, String::from_utf8_lossy(&self.store.object(&o.key).unwrap_or_default()))
+            })
+            .collect();
+        let _ = fs::write(self.dir.path().join("cluster-objects.txt"), objects);
+        let _ = fs::write(self.dir.path().join("keys.txt"), self.store.keys().join("\n"));
+        self.dir.path().to_owned()
+    }
+
+    /// Numbers of the plans in the store.
+    pub fn plans(&self) -> Vec<u64> {
+        let number = |k: String| k.strip_prefix("several/cluster/plans/")?.strip_suffix(".json")?.parse().ok();
+        let mut all: Vec<u64> = self.store.keys().into_iter().filter_map(number).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// A record of ours: what it says, without its signature.
+    pub fn record(&self, key: &str) -> Value {
+        let bytes = self.store.object(&format!("several/{key}")).unwrap_or_else(|| panic!("no {key}"));
+        serde_json::from_slice::<Value>(&bytes).expect("a record")["body"].clone()
+    }
+
+    /// Every member holds the same keys, by their own HashKV at one revision and one compaction.
+    pub async fn assert_same_hash(&self, who: &[usize]) {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut hashes = BTreeMap::new();
+            let mut revision = 0;
+            for i in who {
+                let etcd = self.hosts[*i].etcd().expect("etcd runs");
+                let mut client = etcd.client().await;
+                if revision == 0 {
+                    revision = client.get("\0", None).await.expect("a read").header().expect("a header").revision();
+                }
+                let h = client.maintenance_client().hash_kv(revision).await;
+                hashes.insert(i, h.map(|h| (h.hash(), h.compact_version())).map_err(|e| e.to_string()));
+            }
+            let mut all: Vec<_> = hashes.values().collect();
+            all.dedup();
+            if all.len() == 1 && all[0].is_ok() {
+                return;
+            }
+            assert!(Instant::now() < end, "members differ at revision {revision}: {hashes:?}\n{}", self.said());
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    /// Every key, as the members hold it.
+    pub async fn dump(&self, host: usize) -> Dump {
+        let mut all = dump(self.hosts[host].etcd().expect("etcd runs")).await;
+        all.entries.retain(|key, _| !key.starts_with(b"serving/"));
+        all
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for host in &mut self.hosts {
+            host.power_cut();
+        }
+        if self.kept || std::thread::panicking() || std::env::var_os("SEVERAL_KEEP").is_some() {
+            let evidence = self.keep();
+            let kept =
+                evidence.with_file_name(format!("kept-{}", evidence.file_name().unwrap_or_default().to_string_lossy()));
+            if fs::rename(&evidence, &kept).is_ok() {
+                eprintln!("evidence is kept in {}", kept.display());
+            }
+        }
+    }
+}
