@@ -3,12 +3,15 @@
 //! It knows keys and records; it does not know S3, etcd or why something is read.
 
 pub mod attached;
+pub mod heartbeat;
 pub mod keys;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod plans;
 pub mod presence;
+pub mod probe;
 pub mod records;
 pub mod snapshots;
 #[cfg(test)]
 pub(crate) mod snapshots_tests;
+pub mod voters;

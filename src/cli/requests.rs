@@ -1,20 +1,17 @@
-//! A person's words: `lifeboat restore-once` and `lifeboat declare-lost`.
+//! `lifeboat restore-once`: arms a restore for the next start of etcd, or takes it back.
 
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::args::{DeclareLostArgs, RestoreOnceArgs};
-use super::render::{self, Printer};
+use super::args::RestoreOnceArgs;
+use super::render::Printer;
 use super::wire::Wire;
 use crate::bootstrap::{self, MemoryFile, RequestSources, TakenBack};
 use crate::catalog::plans::Plans;
-use crate::catalog::records::Created;
 use crate::core::facts::Request;
 use crate::core::model::Generation;
-use crate::core::plan::PersonsWord;
 use crate::error::{Error, Kind, Result};
-use crate::sys::random;
 
 #[derive(Serialize)]
 struct Armed {
@@ -115,45 +112,6 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
             return format!("nothing was armed in {}, on the kernel command line or in a credential\n", r.file);
         }
         format!("taken back: {}. The next start of etcd restores nothing\n", parts.join("; "))
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-#[derive(Serialize)]
-struct Lost {
-    generation: Generation,
-}
-
-pub(super) async fn declare_lost(wire: &Wire, args: &DeclareLostArgs, printer: &Printer) -> Result<ExitCode> {
-    let records = wire.records()?;
-    let location = records.store().location();
-    let plans = Plans::new(records);
-    let (_, newest) = plans.history(Generation(0)).await?;
-    let Some(newest) = newest else {
-        let text = format!("{location} has no plan, so there is no life of the cluster to declare lost");
-        return Err(Error::new(Kind::NotFound, text)
-            .hint("check bucket and folder with: lifeboat config show; what a boot would do now: lifeboat bootstrap --dry-run"));
-    };
-    let generation = newest.plan.generation;
-    let voters: Vec<String> = newest.plan.voters.iter().map(|v| v.name.to_string()).collect();
-    render::ask(
-        &format!(
-            "Generation {generation} (voters {}) will count as gone for good: if one of these hosts still holds its data, what was written there is given up.",
-            voters.join(", ")
-        ),
-        args.yes,
-    )?;
-    let word = PersonsWord {
-        generation,
-        by: wire.settings().node.name.clone(),
-        reason: args.reason.clone(),
-        at: wire.clock.now(),
-        nonce: random::nonce()?,
-    };
-    let created = plans.declare_lost(&word).await?;
-    printer.report(&Lost { generation }, |l| match created {
-        Created::Ours => format!("generation {} is declared lost\n", l.generation),
-        Created::Taken => format!("generation {} was declared lost before\n", l.generation),
     })?;
     Ok(ExitCode::SUCCESS)
 }
