@@ -373,7 +373,7 @@ pub enum Promoted {
 
 /// Learners become voters.
 #[async_trait]
-pub trait Promotion: Send + Sync {
+pub trait Learners: Send + Sync {
     /// Promotes a learner that has caught up; etcd itself judges that.
     async fn promote_learner(&self, learner: MemberId) -> EtcdResult<Promoted>;
 }

@@ -200,7 +200,7 @@ impl Writer<'_> {
             {
                 return Ok(());
             }
-            match self.parts.promotion.promote_learner(learner.id).await {
+            match self.parts.learners.promote_learner(learner.id).await {
                 Ok(Promoted::Done) => {
                     tracing::info!("the member {} of {} has caught up and votes now", learner.id, host.name);
                 }

@@ -22,7 +22,7 @@ use crate::config::RunOn;
 use crate::core::model::{Compression, NodeName};
 use crate::core::plan::Voter;
 use crate::error::{Error, Kind, Result, ResultExt};
-use crate::ports::{Clock, Election, Etcd, Promotion};
+use crate::ports::{Clock, Election, Etcd, Learners};
 use crate::snapshot::spool::Spool;
 use crate::snapshot::verify::clean_scratch;
 use crate::sys::notify::Notify;
@@ -63,7 +63,7 @@ pub struct Parts {
     /// Key prefix of the election of who takes the snapshots.
     pub election_prefix: String,
     /// Makes voters of learners.
-    pub promotion: Arc<dyn Promotion>,
+    pub learners: Arc<dyn Learners>,
     /// The store.
     pub snapshots: Snapshots,
     /// The spool.

@@ -42,7 +42,7 @@ fn parts(wire: &Wire) -> Result<Parts> {
         etcd: etcd.clone(),
         election: etcd.clone(),
         election_prefix: settings.etcd.election_prefix.clone(),
-        promotion: etcd,
+        learners: etcd,
         snapshots: wire.snapshots()?,
         spool: wire.spool()?,
         clock: wire.clock.clone(),

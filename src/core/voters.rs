@@ -4,7 +4,6 @@
 //! the last confirmed one, so writing one down only ever asks for more, and confirming one is what lets older ones go: that needs to have been seen.
 
 use super::facts::LocalVoter;
-use super::manifest;
 use super::model::{MemberId, NodeName};
 use super::plan::{Voter, VotersRecord};
 
@@ -59,19 +58,16 @@ fn next_number(records: &[VotersRecord]) -> u64 {
     records.last().map_or(0, |r| r.number).saturating_add(1)
 }
 
-/// A member as plans know it: a configured host where its peer URLs are that host's, else by its own name, else by its id.
+/// A member as plans know it: the slot is that of a configured host where it has one of that host's peer URLs, else its own name, else its id.
 ///
 /// The host comes first because its slot is what the gate counts: etcd started without `--name` calls itself `default`.
 pub fn slot(id: MemberId, name: &str, peer_urls: &[String], configured: &[Voter]) -> Option<Voter> {
-    let urls = |urls: &[String]| {
-        let mut urls = urls.to_vec();
-        urls.sort();
-        urls
+    let host = configured.iter().find(|v| v.peer_urls.iter().any(|u| peer_urls.contains(u)));
+    let name = match host {
+        Some(host) => host.name.clone(),
+        None => NodeName::new(name).or_else(|_| NodeName::new(&format!("member-{id}"))).ok()?,
     };
-    if let Some(host) = configured.iter().find(|v| urls(&v.peer_urls) == urls(peer_urls)) {
-        return Some(host.clone());
-    }
-    manifest::Voter { name: name.to_owned(), id, peer_urls: peer_urls.to_vec() }.slot().ok()
+    Some(Voter { name, peer_urls: peer_urls.to_vec() })
 }
 
 /// The voting members of a list as plans know them. `None` when the list is empty: no cluster is without voters, so it could not be read.
@@ -180,7 +176,7 @@ mod tests {
             member(4, "b", "http://b:2380", true),
         ];
         let names: Vec<String> = of_members(&list, &configured).unwrap().iter().map(|v| v.name.to_string()).collect();
-        assert_eq!(names, ["a", "c", &format!("unnamed-{}", MemberId(3))]);
+        assert_eq!(names, ["a", "c", &format!("member-{}", MemberId(3))]);
         assert_eq!(of_members(&[], &configured), None);
         assert_eq!(of_members(&list[3..], &configured), None, "learners alone are no cluster");
     }

@@ -9,14 +9,15 @@ use async_trait::async_trait;
 use etcd_client::{Client, LeaderKey, LeaseKeepAliveStream, LeaseKeeper, ResignOptions};
 
 use super::{EtcdEndpoint, errors};
-use crate::ports::{Campaign, Election, EtcdError, EtcdErrorKind, EtcdResult, Office, Promoted, Promotion};
+use crate::ports::{Campaign, Election, EtcdError, EtcdErrorKind, EtcdResult, Learners, Office, Promoted};
 
 /// The lease is renewed this many times in its life.
 const RENEWALS: u32 = 3;
 
 /// etcd's words for "nobody holds it".
 const NO_LEADER: &str = "election: no leader";
-/// etcd's words for a learner that lags, and for a cluster that is too unwell to be changed (`rpctypes/error.go`).
+/// etcd's words (`rpctypes/error.go`): no learner any more; a learner that lags; a cluster that is too unwell to be changed.
+const VOTES_ALREADY: &str = "can only promote a learner member";
 const NOT_YET: [&str; 3] = ["in sync with leader", "unhealthy cluster", "not enough started members"];
 
 struct Lease {
@@ -117,12 +118,14 @@ impl Election for EtcdEndpoint {
 }
 
 #[async_trait]
-impl Promotion for EtcdEndpoint {
+impl Learners for EtcdEndpoint {
     async fn promote_learner(&self, learner: crate::core::model::MemberId) -> EtcdResult<Promoted> {
         let call = "MemberPromote";
         let mut client = self.client(call).await?.cluster_client();
         match self.limited(call, self.options.limits.call, client.member_promote(learner.0)).await {
             Ok(_) => Ok(Promoted::Done),
+            // Somebody else was faster.
+            Err(e) if e.text.contains(VOTES_ALREADY) => Ok(Promoted::Done),
             Err(e) if NOT_YET.iter().any(|words| e.text.contains(words)) => Ok(Promoted::NotYet),
             Err(e) => Err(e),
         }
