@@ -121,7 +121,7 @@ fn said(role: &Role) -> String {
 
 /// Runs until `stop`.
 pub(super) async fn run(parts: &Parts, roles: &Roles, stop: &CancellationToken) {
-    let mut candidacy = Candidacy { parts, roles, pause: FIRST_PAUSE, without_store: None, denied: false };
+    let mut candidacy = Candidacy { parts, roles, pause: FIRST_PAUSE, without_store: None, said: false };
     while !stop.is_cancelled() {
         candidacy.turn(stop).await;
     }
@@ -141,8 +141,8 @@ struct Candidacy<'a> {
     pause: Duration,
     /// Monotonic time since when the store has been away from this host.
     without_store: Option<Duration>,
-    /// Whether it was said that elections are not allowed to us.
-    denied: bool,
+    /// Whether it was said that no election can be held.
+    said: bool,
 }
 
 impl Candidacy<'_> {
@@ -246,6 +246,7 @@ impl Candidacy<'_> {
         match office {
             Ok(office) => {
                 self.pause = FIRST_PAUSE;
+                self.said = false;
                 self.hold(office, stop).await;
             }
             Err(e) => {
@@ -260,16 +261,18 @@ impl Candidacy<'_> {
     }
 
     fn failed(&mut self, e: &EtcdError) {
-        if e.kind != EtcdErrorKind::Denied {
+        // Without an answer there is nobody to be elected by; a lease that was lost is asked for again.
+        if !matches!(e.kind, EtcdErrorKind::Denied | EtcdErrorKind::Failed | EtcdErrorKind::Tls) {
             tracing::debug!("{e}");
             return;
         }
+        // The member is fit and has a quorum. That nobody can be elected must not mean that nobody saves.
         self.roles.set(Role::NotHeld);
-        if !self.denied {
-            self.denied = true;
+        if !self.said {
+            self.said = true;
             tracing::warn!(
-                "etcd does not let this host take part in the election of who takes the snapshots, so each host takes them: {e} | hint: \
-                 etcdctl role grant-permission ROLE readwrite --prefix=true {}",
+                "etcd does not let this host take part in the election of who takes the snapshots, so each host takes them: {e} | hint: where etcd \
+                 has authentication on: etcdctl role grant-permission ROLE readwrite --prefix=true {}",
                 self.parts.election_prefix
             );
         }

@@ -8,6 +8,8 @@ pub mod keys;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod plans;
+#[cfg(test)]
+mod planted_tests;
 pub mod presence;
 pub mod probe;
 pub mod records;

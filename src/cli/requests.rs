@@ -10,7 +10,7 @@ use super::wire::Wire;
 use crate::bootstrap::{self, MemoryFile, RequestSources, TakenBack};
 use crate::catalog::plans::Plans;
 use crate::core::facts::Request;
-use crate::core::model::Generation;
+use crate::core::model::{Generation, NodeName};
 use crate::error::{Error, Kind, Result};
 
 #[derive(Serialize)]
@@ -25,6 +25,8 @@ struct Armed {
     taken_back: Vec<String>,
     /// What else asks for a restore: kernel command line, credential.
     also_armed: Vec<Request>,
+    /// The other configured hosts, which follow at their next start of etcd.
+    others: Vec<NodeName>,
 }
 
 pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &Printer) -> Result<ExitCode> {
@@ -47,6 +49,7 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
         cancelled: None,
         taken_back: Vec::new(),
         also_armed: also,
+        others: others(wire),
     };
     printer.report(&report, |r| {
         let mut text = format!(
@@ -54,6 +57,15 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
              The data of now is moved aside, not deleted. To take it back: lifeboat restore-once --cancel\n",
             r.file, manifest.name, manifest.revision
         );
+        if !r.others.is_empty() {
+            text.push_str(&format!(
+                "It rolls the WHOLE cluster back: this host writes a plan when it starts, and {} follow(s) it, each at its own next start of etcd \
+                 (nothing is to be armed there). Until a majority of the {} hosts has followed, the restored cluster does not serve; one that has \
+                 not been restarted goes on with the data of now. So restart etcd here first, then on the others, one after the other.\n",
+                names(&r.others),
+                r.others.len() + 1
+            ));
+        }
         for other in &r.also_armed {
             text.push_str(&format!(
                 "note: {} asks for a restore of {:?}, too (id {}); the file comes first, and that one then counts as done\n",
@@ -63,6 +75,15 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
         text
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn others(wire: &Wire) -> Vec<NodeName> {
+    let settings = wire.settings();
+    settings.cluster.members.iter().map(|m| m.name.clone()).filter(|name| *name != settings.node.name).collect()
+}
+
+fn names(nodes: &[NodeName]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn memory(wire: &Wire) -> MemoryFile {
@@ -86,11 +107,18 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
         TakenBack::TooLate(generation) if !done.is_empty() => {
             let request = plans.plan(generation).await?.and_then(|p| p.request);
             if armed.iter().any(|r| Some(&r.id) == request.as_ref()) {
+                let hint = if others(wire).is_empty() {
+                    "the data of before was moved aside: lifeboat quarantine ls".to_owned()
+                } else {
+                    "a majority of the hosts has followed it, and the others must too (next start of etcd). The data of before was moved aside on \
+                         each: lifeboat quarantine ls. What was saved before is still there: lifeboat ls"
+                        .to_owned()
+                };
                 return Err(Error::new(
                     Kind::Refused,
                     format!("too late: the restore has been done, or is being done, as plan {generation}"),
                 )
-                .hint("the data of before was moved aside: lifeboat quarantine ls"));
+                .hint(hint));
             }
             None
         }
@@ -104,6 +132,7 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
         cancelled,
         taken_back: done,
         also_armed: Vec::new(),
+        others: others(wire),
     };
     printer.report(&report, |r| {
         let mut parts: Vec<String> = r.cancelled.iter().map(|g| format!("plan {g} is cancelled")).collect();
@@ -111,7 +140,13 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
         if parts.is_empty() {
             return format!("nothing was armed in {}, on the kernel command line or in a credential\n", r.file);
         }
-        format!("taken back: {}. The next start of etcd restores nothing\n", parts.join("; "))
+        let mut text = format!("taken back: {}. The next start of etcd restores nothing\n", parts.join("; "));
+        if r.cancelled.is_some() && !r.others.is_empty() {
+            text.push_str(
+                "A host that had followed the plan already gets its data of before back at its next start of etcd: restart etcd there.\n",
+            );
+        }
+        text
     })?;
     Ok(ExitCode::SUCCESS)
 }

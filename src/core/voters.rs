@@ -72,9 +72,11 @@ pub fn slot(id: MemberId, name: &str, peer_urls: &[String], configured: &[Voter]
 
 /// The voting members of a list as plans know them. `None` when the list is empty: no cluster is without voters, so it could not be read.
 pub fn of_members(members: &[LocalVoter], configured: &[Voter]) -> Option<Vec<Voter>> {
-    let voters: Option<Vec<Voter>> =
-        members.iter().filter(|m| !m.is_learner).map(|m| slot(m.id, &m.name, &m.peer_urls, configured)).collect();
-    voters.filter(|v| !v.is_empty())
+    let voters = members.iter().filter(|m| !m.is_learner);
+    let mut voters: Vec<Voter> =
+        voters.map(|m| slot(m.id, &m.name, &m.peer_urls, configured)).collect::<Option<_>>()?;
+    voters.sort();
+    (!voters.is_empty()).then_some(voters)
 }
 
 /// Whether a learner is one that a gate added for a host of ours: it has started, and its name and URLs are those of a configured host, or its

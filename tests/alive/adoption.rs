@@ -24,11 +24,11 @@ fn a_cluster_of_one_that_is_configured_as_three_is_adopted_with_its_one_voter() 
     assert_eq!((&again["adopted"], &again["generation"]), (&false.into(), &1.into()), "{again}");
     // Two hosts that wait without data may not restore beside it: the one recorded voter is not among them.
     for host in [1, 2] {
-        let dry = cluster.json(host, &["bootstrap", "--dry-run"]);
+        let dry = cluster.lifeboat(host, &["bootstrap", "--dry-run", "-o=json"]).run().json();
         assert_eq!(dry["verdict"]["rule"], "L1", "{dry}");
     }
     cluster.kill(0);
-    let dry = cluster.json(1, &["bootstrap", "--dry-run"]);
+    let dry = cluster.lifeboat(1, &["bootstrap", "--dry-run", "-o=json"]).run().json();
     assert!(dry["verdict"]["rule"] == "C1" || dry["verdict"]["rule"] == "P2", "{dry}");
 }
 

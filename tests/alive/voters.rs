@@ -34,7 +34,8 @@ fn what_people_change_is_recorded_and_a_learner_of_a_host_is_promoted() {
         }
         let mut agent = cluster.agent(0);
         wait_until("the plan", LONG, || cluster.record("cluster/plans/1.json").is_some());
-        // A person removes a member.
+        // A person removes a member; etcd lets him when all members have been connected for five seconds.
+        std::thread::sleep(std::time::Duration::from_secs(6));
         let gone = id_of(&cluster, "cp3");
         cluster.etcdctl(0, &["member", "remove", &gone]);
         cluster.kill(2);
