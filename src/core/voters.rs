@@ -87,7 +87,8 @@ pub fn joined_by_gate(learner: &LocalVoter, configured: &[Voter], marked: &[Node
         return None;
     }
     let ours = slot(learner.id, &learner.name, &learner.peer_urls, configured)?;
-    let known = configured.iter().any(|v| v.name == ours.name && same(&[v.clone()], &[ours.clone()]));
+    let known =
+        configured.iter().any(|v| v.name == ours.name && same(std::slice::from_ref(v), std::slice::from_ref(&ours)));
     (known || marked.contains(&ours.name)).then_some(ours)
 }
 

@@ -58,7 +58,7 @@ pub enum Adoption {
     /// It has a life already.
     Known(Life),
     /// It was adopted just now.
-    Adopted(Plan),
+    Adopted(Box<Plan>),
     /// Only a person may adopt it.
     Left(ClusterId, NotAdopted),
 }
@@ -103,7 +103,7 @@ impl Adopter<'_> {
         match adopt::by_itself(&found.seen) {
             Err(why) => Ok(Adoption::Left(found.cluster_id, why)),
             Ok(generation) => match self.adopt(found.cluster_id, generation).await? {
-                Some(plan) => Ok(Adoption::Adopted(plan)),
+                Some(plan) => Ok(Adoption::Adopted(Box::new(plan))),
                 // Another host was first: its plan is this very cluster's, or it is a person's matter.
                 None => {
                     let found = self.look().await?;
