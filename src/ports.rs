@@ -330,6 +330,54 @@ pub trait SnapshotStream: Send {
     fn announced(&self) -> Option<u64>;
 }
 
+/// How a campaign is fought: under which key, as whom, and for how long after the last sign of life.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    /// Key prefix of the election, for users whose role may not write everywhere.
+    pub prefix: String,
+    /// What others read as the holder's name.
+    pub name: String,
+    /// The office falls this long after its holder was last heard of.
+    pub ttl: Duration,
+}
+
+/// etcd's own election: one holder at a time among all who campaign under a prefix. A lease, not a lock: who was elected may not be any more when
+/// he acts, so nothing that must be exclusive rests on it.
+#[async_trait]
+pub trait Election: Send + Sync {
+    /// Campaigns until elected, however long that takes; an error ends it. Dropping the future withdraws.
+    async fn campaign(&self, campaign: &Campaign) -> EtcdResult<Box<dyn Office>>;
+
+    /// The name of the holder; `None` when there is none.
+    async fn holder(&self, prefix: &str) -> EtcdResult<Option<String>>;
+}
+
+/// An office that was won.
+#[async_trait]
+pub trait Office: Send {
+    /// Keeps it; returns when it is lost, and says why. May be cancelled and called again.
+    async fn lost(&mut self) -> EtcdError;
+
+    /// Gives it up, so that another is elected at once.
+    async fn resign(self: Box<Self>);
+}
+
+/// What became of a learner that was to be promoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promoted {
+    /// It votes now.
+    Done,
+    /// It has not caught up with the leader, or too few voters are healthy: later.
+    NotYet,
+}
+
+/// Learners become voters.
+#[async_trait]
+pub trait Learners: Send + Sync {
+    /// Promotes a learner that has caught up; etcd itself judges that.
+    async fn promote_learner(&self, learner: MemberId) -> EtcdResult<Promoted>;
+}
+
 /// One etcd endpoint. Every call has a time limit.
 #[async_trait]
 pub trait Etcd: Send + Sync {

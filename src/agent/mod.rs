@@ -3,6 +3,8 @@
 //! It exists to keep the scheduled work of one node going for months. It may not decide what is due or how a snapshot is taken: `core` and `snapshot`
 //! do. No failure in here ends the process: a store or an etcd that is away is waited for.
 
+mod alive;
+mod election;
 mod last_runs;
 pub mod promote;
 pub mod scheduler;
@@ -17,9 +19,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::snapshots::Snapshots;
+use crate::config::RunOn;
 use crate::core::model::{Compression, NodeName};
+use crate::core::plan::Voter;
 use crate::error::{Error, Kind, Result, ResultExt};
-use crate::ports::{Clock, Etcd};
+use crate::ports::{Clock, Election, Etcd, Learners};
 use crate::snapshot::spool::Spool;
 use crate::snapshot::verify::clean_scratch;
 use crate::sys::notify::Notify;
@@ -34,6 +38,8 @@ const GRACE: Duration = Duration::from_secs(70);
 pub struct Job {
     /// When.
     pub planned: Planned,
+    /// Who runs it.
+    pub run_on: RunOn,
     /// How the payload is compressed.
     pub compression: Compression,
 }
@@ -47,8 +53,18 @@ pub struct Parts {
     pub state_dir: PathBuf,
     /// The schedules.
     pub jobs: Vec<Job>,
+    /// The configured members.
+    pub members: Vec<Voter>,
+    /// The only host that may write plans where the store ignores conditions.
+    pub seed: Option<NodeName>,
     /// The member on this host.
     pub etcd: Arc<dyn Etcd>,
+    /// Its elections.
+    pub election: Arc<dyn Election>,
+    /// Key prefix of the election of who takes the snapshots.
+    pub election_prefix: String,
+    /// Makes voters of learners.
+    pub learners: Arc<dyn Learners>,
     /// The store.
     pub snapshots: Snapshots,
     /// The spool.
@@ -177,6 +193,13 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
     let last_runs = Arc::new(LastRuns::load(&parts.state_dir));
     let wake = Arc::new(tokio::sync::Notify::new());
     let state = Arc::new(tokio::sync::Mutex::new(work::RunState::default()));
+    let roles = Arc::new(election::Roles::new());
+    let alive = {
+        let (parts, roles, stop) = (parts.clone(), roles.clone(), stop.clone());
+        tokio::spawn(async move {
+            tokio::join!(election::run(&parts, &roles, &stop), alive::run(&parts, &roles, &stop));
+        })
+    };
     let shipping = {
         let (parts, wake, stop, notify) = (parts.clone(), wake.clone(), stop.clone(), notify.clone());
         tokio::spawn(async move {
@@ -185,12 +208,13 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
         })
     };
     let on_due = {
-        let (parts, wake, last_runs) = (parts.clone(), wake.clone(), last_runs.clone());
+        let (parts, wake, last_runs, roles) = (parts.clone(), wake.clone(), last_runs.clone(), roles.clone());
         move |run: Run| {
             let (parts, wake, last_runs, state) = (parts.clone(), wake.clone(), last_runs.clone(), state.clone());
+            let roles = roles.clone();
             async move {
                 let Some(job) = parts.jobs.iter().find(|j| j.planned.name == run.schedule) else { return };
-                let saved = work::run(&parts, job.compression, &run, &state).await;
+                let saved = work::run(&parts, &roles, job, &run, &state).await;
                 // A run that a stop cut off is caught up at the next start.
                 if !saved && run.cancel.is_cancelled() {
                     return;
@@ -207,35 +231,55 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
     let planned = parts.jobs.iter().map(|j| j.planned.clone()).collect();
     let last_runs = last_runs.all();
     let schedules = Scheduler::run(planned, &last_runs, parts.clock.clone(), on_due, stop.clone());
-    together(&stop, schedules, shipping).await
+    together(&stop, schedules, shipping, alive).await
 }
 
-/// Saving and shipping live and end together: the end of one, a panic too, ends the other, and is a failure unless it was asked for.
+/// The parts of a round live and end together: the end of one, a panic too, ends the others, and is a failure unless it was asked for.
 async fn together(
     stop: &CancellationToken,
     schedules: impl Future<Output = Result<()>>,
     mut shipping: tokio::task::JoinHandle<()>,
+    mut alive: tokio::task::JoinHandle<()>,
 ) -> Result<()> {
     tokio::pin!(schedules);
-    let panicked = |e| Error::new(Kind::Internal, "the shipping ended in a panic").caused_by(e);
-    let by_itself = |what: &str| Error::new(Kind::Internal, format!("the {what} ended though nobody stopped it"));
-    tokio::select! {
-        scheduled = &mut schedules => {
-            let asked = stop.is_cancelled();
-            stop.cancel();
-            shipping.await.map_err(panicked)?;
-            scheduled?;
-            if asked { Ok(()) } else { Err(by_itself("schedules")) }
-        }
-        shipped = &mut shipping => {
-            let asked = stop.is_cancelled();
-            stop.cancel();
-            let scheduled = schedules.await;
-            shipped.map_err(panicked)?;
-            scheduled?;
-            if asked { Ok(()) } else { Err(by_itself("shipping")) }
-        }
+    let panicked = |what: &str, e| Error::new(Kind::Internal, format!("the {what} ended in a panic")).caused_by(e);
+    let (shipping_is, alive_is) = ("shipping", "watch over the cluster");
+    enum First {
+        Schedules(Result<()>),
+        Shipping(std::result::Result<(), tokio::task::JoinError>),
+        Alive(std::result::Result<(), tokio::task::JoinError>),
     }
+    let first = tokio::select! {
+        ended = &mut schedules => First::Schedules(ended),
+        ended = &mut shipping => First::Shipping(ended),
+        ended = &mut alive => First::Alive(ended),
+    };
+    let asked = stop.is_cancelled();
+    stop.cancel();
+    let what = match first {
+        First::Schedules(scheduled) => {
+            let (shipped, watched) = tokio::join!(shipping, alive);
+            shipped.map_err(|e| panicked(shipping_is, e))?;
+            watched.map_err(|e| panicked(alive_is, e))?;
+            scheduled?;
+            "schedules"
+        }
+        First::Shipping(shipped) => {
+            let (scheduled, watched) = tokio::join!(schedules, alive);
+            shipped.map_err(|e| panicked(shipping_is, e))?;
+            watched.map_err(|e| panicked(alive_is, e))?;
+            scheduled?;
+            shipping_is
+        }
+        First::Alive(watched) => {
+            let (scheduled, shipped) = tokio::join!(schedules, shipping);
+            watched.map_err(|e| panicked(alive_is, e))?;
+            shipped.map_err(|e| panicked(shipping_is, e))?;
+            scheduled?;
+            alive_is
+        }
+    };
+    if asked { Ok(()) } else { Err(Error::new(Kind::Internal, format!("the {what} ended though nobody stopped it"))) }
 }
 
 #[cfg(test)]
@@ -243,24 +287,29 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn saving_and_shipping_end_together() {
+    async fn the_parts_of_a_round_end_together() {
         let fails = || async { Err(Error::new(Kind::Internal, "no timers")) };
-        for (story, asked, schedules_end, shipping, expected) in [
-            ("asked to", true, None, "waits", None),
-            ("the schedules end", false, Some(Ok(())), "waits", Some("the schedules ended")),
-            ("the schedules fail", false, Some(fails().await), "waits", Some("no timers")),
-            ("the shipping ends", false, None, "ends", Some("the shipping ended")),
-            ("the shipping panics", false, None, "panics", Some("panic")),
+        for (story, asked, schedules_end, shipping, alive, expected) in [
+            ("asked to", true, None, "waits", "waits", None),
+            ("the schedules end", false, Some(Ok(())), "waits", "waits", Some("the schedules ended")),
+            ("the schedules fail", false, Some(fails().await), "waits", "waits", Some("no timers")),
+            ("the shipping ends", false, None, "ends", "waits", Some("the shipping ended")),
+            ("the shipping panics", false, None, "panics", "waits", Some("panic")),
+            ("the watch ends", false, None, "waits", "ends", Some("the watch over the cluster ended")),
+            ("the watch panics", false, None, "waits", "panics", Some("panic")),
         ] {
             let stop = CancellationToken::new();
-            let waits = stop.clone();
-            let shipping = tokio::spawn(async move {
-                match shipping {
-                    "waits" => waits.cancelled().await,
-                    "panics" => std::panic::resume_unwind(Box::new("a defect")),
-                    _ => {}
-                }
-            });
+            let part = |does: &'static str| {
+                let waits = stop.clone();
+                tokio::spawn(async move {
+                    match does {
+                        "waits" => waits.cancelled().await,
+                        "panics" => std::panic::resume_unwind(Box::new("a defect")),
+                        _ => {}
+                    }
+                })
+            };
+            let (shipping, alive) = (part(shipping), part(alive));
             let waits = stop.clone();
             let schedules = async move {
                 match schedules_end {
@@ -275,7 +324,7 @@ mod tests {
                 stop.cancel();
             }
             let limit = Duration::from_secs(30);
-            let ended = tokio::time::timeout(limit, together(&stop, schedules, shipping)).await;
+            let ended = tokio::time::timeout(limit, together(&stop, schedules, shipping, alive)).await;
             let ended = ended.unwrap_or_else(|_| panic!("{story}: one went on without the other"));
             let text = ended.err().map(|e| e.one_line());
             match expected {

@@ -3,37 +3,83 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Parts;
+use super::election::{Role, Roles};
 use super::scheduler::Run;
+use super::{Job, Parts};
+use crate::config::RunOn;
 use crate::core::manifest::Origin;
-use crate::core::model::{Compression, Revision};
+use crate::core::model::{Compression, Generation, Revision};
 use crate::error::{Error, Kind, Result};
 use crate::event;
+use crate::ports::EtcdErrorKind;
+use crate::snapshot::adoption::{Adoption, adopted};
 use crate::snapshot::life;
 use crate::snapshot::save::{SaveRequest, Saved, save};
 
 /// How often the server is asked for its own digest of the whole key space.
 const HASH_EVERY: Duration = Duration::from_secs(24 * 3600);
 
+/// A snapshot does not wait longer than this for the adoption of its cluster.
+const ADOPTION_LIMIT: Duration = Duration::from_secs(20);
+
 /// What the runs of one agent have in common.
 #[derive(Debug, Default)]
 pub(super) struct RunState {
     /// Monotonic time of the last snapshot with HashKV.
     hashed_at: Option<Duration>,
-    newest: Option<(crate::core::model::Generation, Revision)>,
+    newest: Option<(Generation, Revision)>,
+}
+
+/// A slot waits this long for the outcome of an election that has just begun.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// Whether this host runs the slot of a job.
+async fn is_our_turn(parts: &Parts, roles: &Roles, job: &Job, run: &Run) -> bool {
+    if job.run_on == RunOn::EveryMember {
+        return true;
+    }
+    let role = tokio::select! {
+        role = roles.settled(SETTLE) => role,
+        () = run.cancel.cancelled() => return false,
+    };
+    let leaves = match role {
+        // A member that does not answer fails with its cause; one without quorum gives an emergency snapshot.
+        Role::Elected | Role::NotHeld | Role::NoQuorum | Role::Silent | Role::Unsettled => return true,
+        Role::Follower => "another member takes it".to_owned(),
+        Role::Unfit(why) => format!("left to the other members: {why}"),
+    };
+    // What the election knows may be seconds old, and in those the quorum may have gone.
+    if quorum_is_gone(parts).await {
+        return true;
+    }
+    tracing::info!(schedule = %run.schedule, slot = %run.slot, "schedule {} is due: {leaves}", run.schedule);
+    false
+}
+
+async fn quorum_is_gone(parts: &Parts) -> bool {
+    match parts.etcd.linearizable_read().await {
+        Err(e) if matches!(e.kind, EtcdErrorKind::NoQuorum | EtcdErrorKind::Unreachable) => {
+            parts.etcd.status().await.is_ok_and(|s| s.leader.is_none() && !s.is_learner)
+        }
+        _ => false,
+    }
 }
 
 /// Runs one slot. Its outcome is in the log; a failed one is left to the next slot.
 pub(super) async fn run(
     parts: &Parts,
-    compression: Compression,
+    roles: &Roles,
+    job: &Job,
     run: &Run,
     state: &tokio::sync::Mutex<RunState>,
 ) -> bool {
+    if !is_our_turn(parts, roles, job, run).await {
+        return false;
+    }
     event!(BackupStarted, schedule = %run.schedule, slot = %run.slot, missed = run.missed, "schedule {} is due", run.schedule);
     let mut state = state.lock().await;
     let outcome = tokio::select! {
-        outcome = take(parts, compression, run, &mut state) => outcome,
+        outcome = take(parts, job.compression, run, &mut state) => outcome,
         () = run.cancel.cancelled() => Err(Error::new(Kind::Refused, "the agent stops; the snapshot in progress is given up")),
     };
     match outcome {
@@ -61,8 +107,30 @@ pub(super) async fn run(
     }
 }
 
+/// The life of the member's cluster. One that is in no plan is adopted first, where that needs nobody's word: later the store would hold a
+/// snapshot, and nothing would tell that it is not another cluster's.
+async fn generation(parts: &Parts) -> Result<Generation> {
+    let labelled = life::of_member(parts.etcd.as_ref(), &parts.snapshots, &parts.state_dir).await?;
+    if labelled > Generation(0) {
+        return Ok(labelled);
+    }
+    match tokio::time::timeout(ADOPTION_LIMIT, parts.adopter().by_itself()).await {
+        Ok(Ok(Adoption::Known(life))) => return Ok(life.generation),
+        Ok(Ok(Adoption::Adopted(plan))) => {
+            event!(PlanCreated, generation = plan.generation.0, "{}", adopted(&plan));
+            return Ok(plan.generation);
+        }
+        // Said by the writer of the heartbeat.
+        Ok(Ok(Adoption::Left(..))) => {}
+        // The store or the quorum is away: a snapshot does not wait for that.
+        Ok(Err(e)) => tracing::warn!("the cluster could not be adopted before its first snapshot: {}", e.one_line()),
+        Err(_) => tracing::warn!("the cluster could not be adopted before its first snapshot: it took too long"),
+    }
+    Ok(labelled)
+}
+
 async fn take(parts: &Parts, compression: Compression, run: &Run, state: &mut RunState) -> Result<Saved> {
-    let generation = life::of_member(parts.etcd.as_ref(), &parts.snapshots, &parts.state_dir).await?;
+    let generation = generation(parts).await?;
     let now = parts.clock.monotonic();
     let hash_check = state.hashed_at.is_none_or(|at| now.saturating_sub(at) >= HASH_EVERY);
     let request = SaveRequest {

@@ -9,6 +9,7 @@ use super::run::Bootstrap;
 use super::{data_dir, environment, events, lock, staging};
 use crate::catalog::changes::same_voters;
 use crate::catalog::plans::Plans;
+use crate::catalog::probe;
 use crate::catalog::records::Created;
 use crate::core::decide::{Decision, Draft, decide, members_of_now};
 use crate::core::facts::{DataDir, Facts, Observed, StoreFacts};
@@ -96,6 +97,9 @@ impl Bootstrap {
         let generation = draft.generation;
         let (plan_nonce, mark_nonce) = (random::nonce()?, random::nonce()?);
         let bumps = draft.cause != PlanCause::Init;
+        // Before anything is built: a store that lets two hosts write one plan takes it from one host alone.
+        let (records, seed) = (self.snapshots.records(), settings.policy.seed.as_ref());
+        probe::may_write_plans(records, random::nonce()?, &settings.policy.node, seed).await?;
         let order = Order {
             generation,
             snapshot: draft.snapshot.clone(),

@@ -220,6 +220,10 @@ impl Bootstrap {
                         }
                         continue;
                     }
+                    // A person must change something first; in the unit it waits for that.
+                    if e.kind() == Kind::Refused && !options.wait_on_refusal {
+                        return Err(e);
+                    }
                     gate.tell_failed(&mut verdict, &e);
                 }
                 None => {

@@ -134,7 +134,7 @@ impl ObjectStore for MemoryStore {
         if meta.size > limit {
             return Err(StoreError::new(StoreErrorKind::Corrupt, format!("memory:/{key} is too large")));
         }
-        Ok(Fetched { body: self.body(key).unwrap_or_default(), meta, store_time: None })
+        Ok(Fetched { body: self.body(key).unwrap_or_default(), meta, store_time: Some(Timestamp::UNIX_EPOCH) })
     }
 
     async fn open(&self, key: &str, offset: u64) -> StoreResult<Opened> {

@@ -4,12 +4,17 @@
 
 pub mod attached;
 pub mod changes;
+pub mod heartbeat;
 pub mod keys;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod plans;
+#[cfg(test)]
+mod planted_tests;
 pub mod presence;
+pub mod probe;
 pub mod records;
 pub mod snapshots;
 #[cfg(test)]
 pub(crate) mod snapshots_tests;
+pub mod voters;

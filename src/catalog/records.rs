@@ -75,17 +75,23 @@ pub struct Records {
     store: Arc<dyn ObjectStore>,
     keyring: Arc<Keyring>,
     cluster: ClusterName,
+    /// What a race has shown of the store; see [`super::probe`].
+    conditions: super::probe::Cached,
 }
 
 impl Records {
     /// Records of `cluster`, signed and checked with `keyring`.
     pub fn new(store: Arc<dyn ObjectStore>, keyring: Arc<Keyring>, cluster: ClusterName) -> Self {
-        Records { store, keyring, cluster }
+        Records { store, keyring, cluster, conditions: super::probe::Cached::default() }
     }
 
     /// The store beneath.
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
+    }
+
+    pub(super) fn conditions(&self) -> &super::probe::Cached {
+        &self.conditions
     }
 
     /// The cluster whose records these are.

@@ -28,14 +28,21 @@ fn parts(wire: &Wire) -> Result<Parts> {
                 schedule: s.schedule.clone(),
                 jitter: schedule::jitter(node.as_str(), &s.name, s.jitter),
             },
+            run_on: s.run_on,
             compression: s.compression,
         })
         .collect();
+    let etcd = wire.local_member()?;
     Ok(Parts {
         node,
         state_dir: settings.node.state_dir.clone(),
         jobs,
-        etcd: wire.etcd()?,
+        members: wire.members(),
+        seed: settings.bootstrap.seed.clone(),
+        etcd: etcd.clone(),
+        election: etcd.clone(),
+        election_prefix: settings.etcd.election_prefix.clone(),
+        learners: etcd,
         snapshots: wire.snapshots()?,
         spool: wire.spool()?,
         clock: wire.clock.clone(),

@@ -63,6 +63,8 @@ pub enum Command {
     Quarantine(QuarantineCommand),
     /// A person's word that the newest life of the cluster is gone for good
     DeclareLost(DeclareLostArgs),
+    /// A person's word that the cluster on this host is the one of this store from now on
+    Adopt(AdoptArgs),
     /// Lets etcd's unit wait for the gate, and hands the agent the files that the configuration names
     Setup(SetupArgs),
     /// Shows or checks the configuration
@@ -235,6 +237,14 @@ pub struct DeclareLostArgs {
     /// Why, for the record
     #[arg(long)]
     pub reason: String,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Arguments of `adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,

@@ -2,10 +2,12 @@
 //!
 //! One file per command. [`wire`] is the only place that names backends; nothing here decides.
 
+mod adopt;
 mod agent;
 pub mod args;
 mod bootstrap;
 mod config;
+mod declare_lost;
 mod gate;
 mod inspect;
 mod man;
@@ -115,7 +117,8 @@ async fn dispatch(cli: &Cli, printer: &Printer) -> Result<ExitCode> {
         Command::Restore(args) => restore::run(cli.config.as_deref(), args, printer).await,
         Command::RestoreOnce(args) => requests::restore_once(&wire()?, args, printer).await,
         Command::Quarantine(command) => quarantine::run(&wire()?, command, printer).await,
-        Command::DeclareLost(args) => requests::declare_lost(&wire()?, args, printer).await,
+        Command::DeclareLost(args) => declare_lost::run(&wire()?, args, printer).await,
+        Command::Adopt(args) => adopt::run(&wire()?, args, printer).await,
         Command::Setup(args) => setup::run(cli.config.as_deref(), args, printer).await,
         Command::Config(command) => config::run(cli.config.as_deref(), *command, printer),
         Command::Completions(_) | Command::Man(_) => {

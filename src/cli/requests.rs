@@ -1,20 +1,17 @@
-//! A person's words: `lifeboat restore-once` and `lifeboat declare-lost`.
+//! `lifeboat restore-once`: arms a restore for the next start of etcd, or takes it back.
 
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::args::{DeclareLostArgs, RestoreOnceArgs};
-use super::render::{self, Printer};
+use super::args::RestoreOnceArgs;
+use super::render::Printer;
 use super::wire::Wire;
 use crate::bootstrap::{self, MemoryFile, RequestSources, TakenBack};
 use crate::catalog::plans::Plans;
-use crate::catalog::records::Created;
 use crate::core::facts::Request;
-use crate::core::model::Generation;
-use crate::core::plan::PersonsWord;
+use crate::core::model::{Generation, NodeName};
 use crate::error::{Error, Kind, Result};
-use crate::sys::random;
 
 #[derive(Serialize)]
 struct Armed {
@@ -28,6 +25,8 @@ struct Armed {
     taken_back: Vec<String>,
     /// What else asks for a restore: kernel command line, credential.
     also_armed: Vec<Request>,
+    /// The other configured hosts, which follow at their next start of etcd.
+    others: Vec<NodeName>,
 }
 
 pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &Printer) -> Result<ExitCode> {
@@ -50,6 +49,7 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
         cancelled: None,
         taken_back: Vec::new(),
         also_armed: also,
+        others: others(wire),
     };
     printer.report(&report, |r| {
         let mut text = format!(
@@ -57,6 +57,15 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
              The data of now is moved aside, not deleted. To take it back: lifeboat restore-once --cancel\n",
             r.file, manifest.name, manifest.revision
         );
+        if !r.others.is_empty() {
+            text.push_str(&format!(
+                "It rolls the WHOLE cluster back: this host writes a plan when it starts, and {} follow(s) it, each at its own next start of etcd \
+                 (nothing is to be armed there). Until a majority of the {} hosts has followed, the restored cluster does not serve; one that has \
+                 not been restarted goes on with the data of now. So restart etcd here first, then on the others, one after the other.\n",
+                names(&r.others),
+                r.others.len() + 1
+            ));
+        }
         for other in &r.also_armed {
             text.push_str(&format!(
                 "note: {} asks for a restore of {:?}, too (id {}); the file comes first, and that one then counts as done\n",
@@ -66,6 +75,15 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
         text
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn others(wire: &Wire) -> Vec<NodeName> {
+    let settings = wire.settings();
+    settings.cluster.members.iter().map(|m| m.name.clone()).filter(|name| *name != settings.node.name).collect()
+}
+
+fn names(nodes: &[NodeName]) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn memory(wire: &Wire) -> MemoryFile {
@@ -99,11 +117,18 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
                 .hint("to have the data of before again, restore a snapshot of it: 'lifeboat ls', then lifeboat restore-once NAME"));
             }
             if armed.iter().any(|r| Some(&r.id) == request.as_ref()) {
+                let hint = if others(wire).is_empty() {
+                    "the data of before was moved aside: lifeboat quarantine ls".to_owned()
+                } else {
+                    "a majority of the hosts has followed it, and the others must too (next start of etcd). The data of before was moved aside on \
+                         each: lifeboat quarantine ls. What was saved before is still there: lifeboat ls"
+                        .to_owned()
+                };
                 return Err(Error::new(
                     Kind::Refused,
                     format!("too late: the restore has been done, or is being done, as plan {generation}"),
                 )
-                .hint("the data of before was moved aside: lifeboat quarantine ls"));
+                .hint(hint));
             }
             None
         }
@@ -117,6 +142,7 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
         cancelled,
         taken_back: done,
         also_armed: Vec::new(),
+        others: others(wire),
     };
     printer.report(&report, |r| {
         let mut parts: Vec<String> = r.cancelled.iter().map(|g| format!("plan {g} is cancelled")).collect();
@@ -124,7 +150,13 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
         if parts.is_empty() {
             return format!("nothing was armed in {}, on the kernel command line or in a credential\n", r.file);
         }
-        format!("taken back: {}. The next start of etcd restores nothing\n", parts.join("; "))
+        let mut text = format!("taken back: {}. The next start of etcd restores nothing\n", parts.join("; "));
+        if r.cancelled.is_some() && !r.others.is_empty() {
+            text.push_str(
+                "A host that had followed the plan already gets its data of before back at its next start of etcd: restart etcd there.\n",
+            );
+        }
+        text
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -139,43 +171,4 @@ async fn behind(plans: &Plans, generation: Generation) -> Result<(Option<String>
         }
     }
     Ok((plan.request, behind))
-}
-
-#[derive(Serialize)]
-struct Lost {
-    generation: Generation,
-}
-
-pub(super) async fn declare_lost(wire: &Wire, args: &DeclareLostArgs, printer: &Printer) -> Result<ExitCode> {
-    let records = wire.records()?;
-    let location = records.store().location();
-    let plans = Plans::new(records);
-    let (_, newest) = plans.history(Generation(0)).await?;
-    let Some(newest) = newest else {
-        let text = format!("{location} has no plan, so there is no life of the cluster to declare lost");
-        return Err(Error::new(Kind::NotFound, text)
-            .hint("check bucket and folder with: lifeboat config show; what a boot would do now: lifeboat bootstrap --dry-run"));
-    };
-    let generation = newest.plan.generation;
-    let voters: Vec<String> = newest.plan.voters.iter().map(|v| v.name.to_string()).collect();
-    render::ask(
-        &format!(
-            "Generation {generation} (voters {}) will count as gone for good: if one of these hosts still holds its data, what was written there is given up.",
-            voters.join(", ")
-        ),
-        args.yes,
-    )?;
-    let word = PersonsWord {
-        generation,
-        by: wire.settings().node.name.clone(),
-        reason: args.reason.clone(),
-        at: wire.clock.now(),
-        nonce: random::nonce()?,
-    };
-    let created = plans.declare_lost(&word).await?;
-    printer.report(&Lost { generation }, |l| match created {
-        Created::Ours => format!("generation {} is declared lost\n", l.generation),
-        Created::Taken => format!("generation {} was declared lost before\n", l.generation),
-    })?;
-    Ok(ExitCode::SUCCESS)
 }

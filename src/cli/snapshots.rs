@@ -2,18 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::args::{CompressionArg, DeleteArgs, GetArgs, LsArgs, SaveArgs, VerifyArgs};
 use super::progress::Progress;
 use super::render::{self, Printer};
 use super::wire::Wire;
+use crate::catalog::snapshots::Snapshots;
 use crate::core::manifest::Origin;
-use crate::core::model::{Compression, SnapshotName};
+use crate::core::model::{Compression, Generation, SnapshotName};
 use crate::error::{Error, Kind, Result, ResultExt};
+use crate::ports::Etcd;
+use crate::snapshot::adoption::{Adopter, Adoption, adopted};
 use crate::snapshot::commands::{self, Deleted, LsReport, LsRow, Place, SaveReport};
 use crate::snapshot::life;
 use crate::snapshot::save::SaveRequest;
 use crate::snapshot::verify::VerifyReport;
+
+/// A snapshot does not wait longer than this for the adoption of its cluster.
+const ADOPTION_LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Result<ExitCode> {
     SnapshotName::new(&args.name)
@@ -21,7 +28,7 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
         .map_err(|e| e.hint("such as: lifeboat save --name before-upgrade"))?;
     let (etcd, snapshots, spool) = (wire.etcd()?, wire.snapshots()?, wire.spool()?);
     let configured = wire.settings().schedules.first().map(|s| s.compression).unwrap_or_default();
-    let life = life::of_member(etcd.as_ref(), &snapshots, &wire.settings().node.state_dir).await?;
+    let (life, adoption) = generation(wire, etcd.as_ref(), &snapshots).await?;
     let request = SaveRequest {
         prefix: args.name.clone(),
         origin: Origin::OnDemand,
@@ -47,6 +54,7 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
         .await?
     };
     progress.end();
+    report.warnings.extend(adoption);
     report.warnings.extend(unknown_voters(wire, &report));
     printer.report(&report, saved)?;
     match report.ship_error {
@@ -65,6 +73,41 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
         }
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// The life of the member's cluster; one that is in no plan is adopted before its first snapshot, where that needs nobody's word. With what to
+/// say about that.
+async fn generation(wire: &Wire, etcd: &dyn Etcd, snapshots: &Snapshots) -> Result<(Generation, Option<String>)> {
+    let (settings, members) = (wire.settings(), wire.members());
+    let labelled = life::of_member(etcd, snapshots, &settings.node.state_dir).await?;
+    if labelled > Generation(0) {
+        return Ok((labelled, None));
+    }
+    let adopter = Adopter {
+        etcd,
+        snapshots,
+        clock: wire.clock.as_ref(),
+        node: &settings.node.name,
+        configured: &members,
+        seed: settings.bootstrap.seed.as_ref(),
+        state_dir: &settings.node.state_dir,
+    };
+    Ok(match tokio::time::timeout(ADOPTION_LIMIT, adopter.by_itself()).await {
+        Ok(Ok(Adoption::Known(life))) => (life.generation, None),
+        Ok(Ok(Adoption::Adopted(plan))) => {
+            render::note(&adopted(&plan));
+            (plan.generation, None)
+        }
+        Ok(Ok(Adoption::Left(id, why))) => (
+            labelled,
+            Some(format!(
+                "cluster {id} has no generation: {why}; if it is the right one for this store: lifeboat adopt"
+            )),
+        ),
+        // A snapshot that is safe comes first; the agent adopts when store and quorum are there.
+        Ok(Err(e)) => (labelled, Some(format!("the cluster has no generation yet: {}", e.one_line()))),
+        Err(_) => (labelled, Some("the cluster has no generation yet: store or etcd took too long".to_owned())),
+    })
 }
 
 /// A restore waits for ever for hosts that are not configured: better said now than then.

@@ -247,7 +247,36 @@ impl Wire {
     /// # Errors
     /// When a secret cannot be read.
     pub fn etcd(&self) -> Result<Arc<dyn Etcd>> {
+        Ok(self.local_member()?)
+    }
+
+    /// The same with everything that it can do.
+    ///
+    /// # Errors
+    /// As [`Wire::etcd`].
+    pub fn local_member(&self) -> Result<Arc<EtcdEndpoint>> {
         Ok(Arc::new(self.endpoint(&self.settings().etcd.endpoint)?))
+    }
+
+    /// The client endpoints of all configured members, this host's own first.
+    ///
+    /// # Errors
+    /// When a secret cannot be read.
+    pub fn client_endpoints(&self) -> Result<Vec<Arc<dyn Etcd>>> {
+        let mut all = vec![self.etcd()?];
+        for member in self.settings().cluster.members.iter().filter(|m| m.name != self.settings().node.name) {
+            for url in &member.client_urls {
+                all.push(Arc::new(self.endpoint(url)?));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The configured members as plans know them.
+    pub fn members(&self) -> Vec<Voter> {
+        let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
+        let members = self.settings().cluster.members.iter();
+        members.map(|m| Voter { name: m.name.clone(), peer_urls: m.peer_urls.iter().map(text).collect() }).collect()
     }
 
     /// Where one-shot restores are asked for.

@@ -56,6 +56,7 @@ pub(super) struct Etcd {
     pub(super) key_file: String,
     pub(super) username: String,
     pub(super) password_file: String,
+    pub(super) election_prefix: String,
     pub(super) manifest: String,
     pub(super) environment_file: String,
 }

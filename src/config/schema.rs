@@ -92,6 +92,7 @@ pub(super) const KEYS: &[Key] = &[
     key("etcd.key_file", Shape::Path, r#""""#),
     key("etcd.username", Shape::Text, r#""""#),
     key("etcd.password_file", Shape::SecretPath, r#""""#),
+    key("etcd.election_prefix", Shape::Text, r#""/lifeboat/election""#),
     key("etcd.manifest", Shape::Path, r#""/etc/kubernetes/manifests/etcd.yaml""#),
     key("etcd.environment_file", Shape::Path, r#""/var/lib/lifeboat-bootstrap/etcd.env""#),
     key("store.backend", Shape::Choice(&["s3", "dir"]), r#""dir""#),

@@ -144,6 +144,8 @@ pub struct Etcd {
     pub login: Option<Login>,
     /// What the bootstrap writes for etcd to start with.
     pub environment_file: PathBuf,
+    /// Key prefix in etcd under which one member is elected to take the snapshots.
+    pub election_prefix: String,
     /// kubeadm: the static pod manifest of etcd. Without it this host is no control plane yet.
     pub manifest: PathBuf,
 }

@@ -223,6 +223,7 @@ impl Checker<'_> {
             ca_file: ca,
             client_certificate,
             login,
+            election_prefix: e.election_prefix,
             manifest: PathBuf::from(e.manifest),
             environment_file: PathBuf::from(e.environment_file),
         })

@@ -60,7 +60,7 @@ pub(super) fn explain(endpoint: &str, call: &str, e: &etcd_client::Error) -> Etc
 
 fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, Option<&'static str>) {
     let has = |part: &str| cause.contains(part);
-    let by_text: [(&str, EtcdErrorKind, &'static str); 20] = [
+    let by_text: [(&str, EtcdErrorKind, &'static str); 21] = [
         (
             "user name is empty",
             EtcdErrorKind::Denied,
@@ -70,6 +70,12 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
             "invalid user ID or password",
             EtcdErrorKind::Denied,
             "check etcd.username and the content of etcd.password_file",
+        ),
+        (
+            // 3.4 says it without a code of its own, and asks for the role root for snapshots.
+            "auth: permission denied",
+            EtcdErrorKind::Denied,
+            "give the user in etcd.username what it needs; etcd 3.4 lets only the role root take snapshots: etcdctl user grant-role USER root",
         ),
         (
             "UnknownIssuer",
@@ -204,6 +210,7 @@ mod tests {
             (Some(3), "etcdserver: user name is empty", Denied, "etcd.username"),
             (Some(3), "etcdserver: authentication failed, invalid user ID or password", Denied, "password_file"),
             (Some(7), "etcdserver: permission denied", Denied, "role"),
+            (Some(2), "auth: permission denied", Denied, "role root"),
             (Some(16), "etcdserver: invalid auth token", Denied, "password"),
             (Some(11), "etcdserver: mvcc: required revision has been compacted", Failed, ""),
         ] {

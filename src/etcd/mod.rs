@@ -4,6 +4,7 @@
 //! text only. It decides nothing: what a member says is handed on. A client is built for each operation, so renewed
 //! certificates and passwords count at once.
 
+mod election;
 mod errors;
 mod peer;
 mod stream;

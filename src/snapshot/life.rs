@@ -88,6 +88,11 @@ fn remember(state_dir: &Path, lives: &Lives) -> Result<()> {
     fs::write_atomic(&path, &text, 0o600)
 }
 
+/// The highest generation that was ever seen on this host by what runs as its agent; 0 for none.
+pub(super) fn highest_seen(state_dir: &Path) -> Generation {
+    recall(state_dir).values().copied().max().unwrap_or_default()
+}
+
 fn recall(state_dir: &Path) -> Lives {
     std::fs::read(state_dir.join(FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }

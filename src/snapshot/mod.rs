@@ -3,6 +3,7 @@
 //! It exists so that a snapshot is either whole, proven and listed, or not there at all. It knows etcd and the store only
 //! through their ports, reads no configuration, and does not decide when anything is due.
 
+pub mod adoption;
 pub mod commands;
 pub mod fetch;
 pub mod life;

@@ -187,6 +187,8 @@ fn refuse_unfit(etcd: &dyn Etcd, status: &MemberStatus) -> Result<()> {
                 .hint("take the snapshot on a voting member"))
         }
         Err(Unfit::Corrupt) => Err(corrupt(endpoint)),
+        Err(other) => Err(Error::new(Kind::Refused, format!("{endpoint} is not snapshotted: {other}"))
+            .hint("take the snapshot on another member")),
     }
 }
 

@@ -99,22 +99,22 @@ async fn a_wiped_etcd_that_is_started_by_hand_fails_instead_of_forming_an_empty_
     }
 }
 
-/// A cluster that was there before we were: no plan, generation 0, and the first restore is generation 1.
+/// A cluster that was there before we were: adopted as generation 1 before its first snapshot, and the first restore is generation 2.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_from_before_us_is_restored_too() {
     let host = Host::new(crate::support::ETCD_3_5, "older-than-us").await;
     let etcd = host.start_etcd();
     etcd.etcdctl(&["put", "old", "value"]);
-    assert_eq!(int(&host.save("first")["generation"]), 0);
+    assert_eq!(int(&host.save("first")["generation"]), 1);
     etcd.etcdctl(&["put", "old", "newer"]);
-    assert_eq!(int(&host.save("second")["generation"]), 0);
+    assert_eq!(int(&host.save("second")["generation"]), 1);
     // A disk lost together with all that the host remembered: a new machine.
     host.lose(etcd);
     assert!(!host.path("bootstrap").exists());
     assert_eq!(rules(&host.bootstrap()), ["S2", "R1", "D7"]);
     let etcd = host.start_gated();
     assert_eq!(value(&etcd, "old"), "newer");
-    assert_eq!(int(&host.save("third")["generation"]), 1);
+    assert_eq!(int(&host.save("third")["generation"]), 2);
     // The facts of each run can be looked at again, without a store and without a host.
     let history = host.path("bootstrap/history");
     let mut files: Vec<_> = std::fs::read_dir(history).unwrap().map(|e| e.unwrap().path()).collect();

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
 #![allow(clippy::disallowed_methods, reason = "tests run children, read clocks and clear their own directories")]
 
+pub mod cluster;
 pub mod data;
 pub mod etcd;
 pub mod lifeboat;
@@ -18,6 +19,7 @@ pub mod tls;
 pub mod tools;
 pub mod weed;
 
+pub use cluster::Cluster;
 pub use data::{Dump, Entry, Fill, dump};
 pub use etcd::{EtcdOptions, EtcdPorts, EtcdProcess};
 pub use lifeboat::{Lifeboat, Output, Running};

@@ -1,0 +1,47 @@
+//! The recorded voters of a life, read on from where a reader has come, and written one by one.
+
+use super::keys;
+use super::records::{Created, ReadError, Records};
+use crate::core::model::Generation;
+use crate::core::plan::VotersRecord;
+use crate::core::record::{RecordKind, RecordProblem};
+use crate::ports::StoreResult;
+
+/// More changes of voters than this in one life are a defect, not a history.
+const MOST_RECORDS: usize = 100_000;
+
+/// Reads the records that follow `known`, and appends them. Each is read at its exact key.
+///
+/// # Errors
+/// When the store fails, or a record cannot be trusted: then `known` holds what came before it.
+pub async fn read_on(
+    records: &Records,
+    generation: Generation,
+    known: &mut Vec<VotersRecord>,
+) -> Result<(), ReadError> {
+    loop {
+        let number = known.len() as u64 + 1;
+        let key = keys::voters(generation, number);
+        let Some(read) = records.read::<VotersRecord>(RecordKind::Voters, &key).await? else { return Ok(()) };
+        let problem = |why: String| ReadError::Problem {
+            location: records.store().location(),
+            key: key.clone(),
+            problem: RecordProblem::BadBody(why),
+        };
+        if read.generation != generation || read.body.number != number {
+            return Err(problem(format!("it is record {} of generation {}", read.body.number, read.generation)));
+        }
+        if known.len() >= MOST_RECORDS {
+            return Err(problem("there are more records than any cluster has changes".to_owned()));
+        }
+        known.push(read.body);
+    }
+}
+
+/// Writes a record, unless its number is taken.
+///
+/// # Errors
+/// When the store fails, or it cannot be found out whose record is there.
+pub async fn create(records: &Records, generation: Generation, record: &VotersRecord) -> StoreResult<Created> {
+    records.create(RecordKind::Voters, &keys::voters(generation, record.number), generation, record).await
+}
