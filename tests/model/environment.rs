@@ -8,7 +8,6 @@ use super::world::{Cancel, Cause, Entry, Mark, Phase, Snapshot, World, blank_hos
 /// One thing that can happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    Boot(u8),
     /// The host writes its entry into the roll call.
     Enter(u8),
     /// The host looks; which of its possible views.
@@ -49,16 +48,49 @@ pub enum Action {
     RecordByAgent(u8),
 }
 
+impl Action {
+    /// The action in words, with the hosts' own names.
+    pub fn tell(self, names: &[usize]) -> String {
+        let n = |h: u8| format!("h{}", names[h as usize]);
+        let set = |mask: u8| {
+            let hosts: Vec<String> = (0..names.len() as u8).filter(|h| mask & (1 << h) != 0).map(n).collect();
+            hosts.join(",")
+        };
+        match self {
+            Action::Enter(h) => format!("{} writes its entry into the roll call", n(h)),
+            Action::Look(h, _) => format!("{} looks", n(h)),
+            Action::Step(h) => format!("{} does", n(h)),
+            Action::Crash(h) => format!("{} crashes", n(h)),
+            Action::Wipe(h) => format!("{} loses its disk", n(h)),
+            Action::Replace(h) => format!("{} is replaced: disk and memory are gone", n(h)),
+            Action::Age(h) => format!("the entry of {} is too old", n(h)),
+            Action::Arrive(h) => format!("a renewal of {} that was on its way arrives", n(h)),
+            Action::Eject(h) => format!("etcd on {} ends: its member was removed", n(h)),
+            Action::Replicate(h) => format!("{} leads and replicates its log", n(h)),
+            Action::Write(h, q) => format!("a write through {}, acknowledged by {}", n(h), set(q)),
+            Action::TakeSnapshot(h) => format!("a snapshot is taken from {}", n(h)),
+            Action::Ship => "the snapshot reaches the store".into(),
+            Action::Beat(h) => format!("{} renews the heartbeat", n(h)),
+            Action::BeatAges => "the heartbeat is too old".into(),
+            Action::Ask(h) => format!("a person asks for a restore on {}", n(h)),
+            Action::Fail(h) => format!("{} cannot fetch what was asked for", n(h)),
+            Action::CancelBegins => "a person takes the forced plan back".into(),
+            Action::CancelBars(h) => format!("for that, the mark of {} is taken", n(h)),
+            Action::CancelEnds => "and the plan is recorded as cancelled".into(),
+            Action::DeclareLost => "a person declares the life lost".into(),
+            Action::RemoveByHand(h) => format!("a person removes the member of {}", n(h)),
+            Action::RecordByAgent(h) => format!("the agent on {} records the voters", n(h)),
+        }
+    }
+}
+
 /// All but looks, which depend on what is seen.
 pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
     let mut all = Vec::new();
     let left = &world.left;
     for (i, host) in world.hosts.iter().enumerate() {
         let h = i as u8;
-        let off = host.phase == Phase::Off;
-        if off {
-            all.push(Action::Boot(h));
-        } else if left.crashes > 0 {
+        if left.crashes > 0 && host.phase != Phase::Gate {
             all.push(Action::Crash(h));
         }
         if host.phase == Phase::Gate
@@ -68,7 +100,7 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
         {
             all.push(Action::Enter(h));
         }
-        if !matches!(host.phase, Phase::Off | Phase::Gate | Phase::Built(_) | Phase::LookAgain(_)) {
+        if !matches!(host.phase, Phase::Gate | Phase::Built(_) | Phase::LookAgain(_)) {
             all.push(Action::Step(h));
         }
         let holds = host.member.is_some() || host.staging.is_some() || !host.aside.is_empty();
@@ -78,7 +110,7 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
         if left.replaced > 0 && (holds || host.started > 0) {
             all.push(Action::Replace(h));
         }
-        if left.expiries > 0 && host.entry == Entry::Fresh && host.phase != Phase::Gate {
+        if left.expiries > 0 && host.entry == Entry::Fresh {
             all.push(Action::Age(h));
         }
         if host.in_flight {
@@ -166,10 +198,6 @@ pub fn act(world: &World, variant: &Variant, action: Action) -> After {
     let left = &mut next.left;
     let host = |h: u8| h as usize;
     match action {
-        Action::Boot(h) => {
-            next.hosts[host(h)].phase = Phase::Gate;
-            next.hosts[host(h)].request_failed = false;
-        }
         Action::Enter(h) => {
             let delayed = left.delayed > 0;
             if delayed {
@@ -182,12 +210,13 @@ pub fn act(world: &World, variant: &Variant, action: Action) -> After {
         }
         Action::Crash(h) => {
             left.crashes -= 1;
-            next.hosts[host(h)].phase = Phase::Off;
+            next.hosts[host(h)].phase = Phase::Gate;
+            next.hosts[host(h)].request_failed = false;
         }
         Action::Wipe(h) => {
             left.wipes -= 1;
             let host = &mut next.hosts[host(h)];
-            host.phase = Phase::Off;
+            host.phase = Phase::Gate;
             host.member = None;
             host.staging = None;
             host.aside.clear();
@@ -214,7 +243,7 @@ pub fn act(world: &World, variant: &Variant, action: Action) -> After {
             host.in_flight = false;
             host.entry = Entry::Fresh;
         }
-        Action::Eject(h) => next.hosts[host(h)].phase = Phase::Off,
+        Action::Eject(h) => next.hosts[host(h)].phase = Phase::Gate,
         Action::Replicate(h) => {
             let leader = raft::leaders(world).into_iter().find(|l| l.host == host(h))?;
             if let Err(e) = raft::replicate(&mut next, &leader, leader.grants, true) {

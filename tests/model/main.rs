@@ -10,21 +10,64 @@ mod raft;
 mod search;
 mod step;
 mod variant;
+mod variants;
 mod view;
 mod world;
 
-use search::search;
-use variant::{Safeguard, Variant};
-use world::{Budget, Cause, World};
+use search::{Found, search};
+use variant::Variant;
+
+fn print(variant: &Variant, found: &Found) {
+    let all = if found.complete { "all" } else { "the first" };
+    println!(
+        "{:36} {all} {:9} states, depth {:3}, {:6} views decided on, {:6.1} s",
+        variant.name, found.states, found.depth, found.views, found.seconds
+    );
+}
+
+fn holds(variants: &[Variant], limit: usize) {
+    let mut broken = Vec::new();
+    for variant in variants {
+        if std::env::var("LIFEBOAT_MODEL_ONLY").is_ok_and(|only| !variant.name.contains(&only)) {
+            continue;
+        }
+        let found = search(variant, limit, 1000);
+        print(variant, &found);
+        if let Some((why, way)) = found.broken {
+            broken.push(format!("{}: {why}\n{}", variant.name, way.join("\n")));
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n\n"));
+}
 
 #[test]
-fn smoke() {
-    let begin = World::blank(3, Budget { crashes: 1, wipes: 1, writes: 1, generations: 2, ..Budget::default() });
-    let v = Variant::new("init", begin);
-    let f = search(&v, 3_000_000, 1000);
-    println!("{} {} states depth {} complete {} views {} {:.1}s", v.name, f.states, f.depth, f.complete, f.views, f.seconds);
-    if let Some((why, way)) = f.broken {
-        println!("{}\n{why}", way.join("\n"));
+fn short_variants_hold() {
+    holds(&variants::short(), 1_000_000);
+}
+
+#[test]
+#[ignore = "minutes: make model"]
+fn long_variants_hold() {
+    holds(&variants::long(), std::env::var("LIFEBOAT_MODEL_LIMIT").map_or(3_000_000, |l| l.parse().unwrap()));
+}
+
+/// Each safeguard is there for something: without it, an invariant breaks.
+#[test]
+fn without_a_safeguard_an_invariant_breaks() {
+    let mut useless = Vec::new();
+    let mut all = variants::without();
+    if std::env::var("LIFEBOAT_MODEL").is_ok_and(|m| m == "long") {
+        all.extend(variants::without_long());
     }
-    let _ = (Safeguard::MarkAtApply, Cause::Adopted);
+    for variant in all {
+        let safeguard = variant.without.unwrap();
+        let found = search(&variant, 2_000_000, 1000);
+        match found.broken {
+            Some((why, way)) => {
+                println!("\nwithout {safeguard:?} ({} states, {:.1} s):\n{}\n=> {why}", found.states, found.seconds, way.join("\n"));
+            }
+            None => useless.push(format!("{safeguard:?} ({} states, complete: {})", found.states, found.complete)),
+        }
+    }
+    assert!(useless.is_empty(), "nothing breaks without {useless:?}");
 }

@@ -62,7 +62,7 @@ pub fn replicate(world: &mut World, leader: &Leader, quorum: u8, everyone: bool)
     let lost = world.ghost_acked & !world.ghost_excused & !log.writes;
     if lost != 0 {
         return Err(format!(
-            "I9: cluster {} serves without the acknowledged write(s) {lost:#b}, and a majority of the disks that held them is there",
+            "I9: cluster {} serves without the acknowledged write(s) {lost:#b}; they were not lost with a majority of disks, and no person gave them up",
             leader.cluster
         ));
     }

@@ -67,16 +67,28 @@ pub fn after(world: &World, variant: &Variant, decider: &mut Decider, action: Ac
     }
 }
 
-/// All that can happen next.
-pub fn enabled(world: &World, variant: &Variant) -> Vec<Action> {
-    let mut all = environment::actions(world, variant);
+/// All that can happen next, with what follows.
+pub fn successors(world: &World, variant: &Variant, decider: &mut Decider) -> Vec<(Action, Result<World, String>)> {
+    let mut all = Vec::new();
+    for action in environment::actions(world, variant) {
+        all.extend(after(world, variant, decider, action).map(|next| (action, next)));
+    }
     for (h, host) in world.hosts.iter().enumerate() {
-        if matches!(host.phase, Phase::Gate | Phase::Built(_) | Phase::LookAgain(_)) {
-            let views = view::views(world, variant, h).len();
-            all.extend((0..views).map(|v| Action::Look(h as u8, v as u8)));
+        if !matches!(host.phase, Phase::Gate | Phase::Built(_) | Phase::LookAgain(_)) {
+            continue;
+        }
+        for (v, view) in view::views(world, variant, h).iter().enumerate() {
+            let next = step::look(world, variant, decider, h, view);
+            all.extend(next.map(|next| (Action::Look(h as u8, v as u8), next)));
         }
     }
     all
+}
+
+/// The representative of a world, and the order of hosts that it has.
+fn representative(world: World, variant: &Variant) -> (World, Vec<usize>) {
+    let order = if variant.symmetric() { world.order() } else { (0..world.hosts.len()).collect() };
+    (world.permuted(&order), order)
 }
 
 /// Every world of the variant, up to `limit` of them.
@@ -84,26 +96,26 @@ pub fn search(variant: &Variant, limit: usize, every: usize) -> Found {
     let begun = Instant::now();
     let mut decider = Decider::default();
     let mut from: HashMap<u64, (u64, Action)> = HashMap::new();
-    let start = key(&variant.begin);
+    let (begin, _) = representative(variant.begin.clone(), variant);
+    let start = key(&begin);
     from.insert(start, (start, Action::Ship));
-    let mut level = vec![variant.begin.clone()];
+    let mut level = vec![begin];
     let mut found =
         Found { states: 1, depth: 0, complete: true, views: 0, seconds: 0.0, broken: None, samples: vec![variant.begin.clone()] };
     'all: while !level.is_empty() {
         let mut further = Vec::new();
         for world in &level {
             let here = key(world);
-            for action in enabled(world, variant) {
-                let (next, why) = match after(world, variant, &mut decider, action) {
-                    None => continue,
-                    Some(Err(why)) => (None, Some(why)),
-                    Some(Ok(next)) => {
+            for (action, next) in successors(world, variant, &mut decider) {
+                let (next, why) = match next {
+                    Err(why) => (None, Some(why)),
+                    Ok(next) => {
                         let why = broken(&next, variant);
-                        (Some(next), why)
+                        (Some(representative(next, variant).0), why)
                     }
                 };
                 if let Some(why) = why {
-                    let mut way = trace(variant, &from, start, here);
+                    let mut way = trace(&from, start, here);
                     way.push(action);
                     found.broken = Some((why, tell(variant, &way)));
                     break 'all;
@@ -131,7 +143,7 @@ pub fn search(variant: &Variant, limit: usize, every: usize) -> Found {
     found
 }
 
-fn trace(_variant: &Variant, from: &HashMap<u64, (u64, Action)>, start: u64, mut at: u64) -> Vec<Action> {
+fn trace(from: &HashMap<u64, (u64, Action)>, start: u64, mut at: u64) -> Vec<Action> {
     let mut way = Vec::new();
     while at != start {
         let (before, action) = from[&at];
@@ -142,26 +154,27 @@ fn trace(_variant: &Variant, from: &HashMap<u64, (u64, Action)>, start: u64, mut
     way
 }
 
-/// The way in words: each action, what was decided, and what has changed.
+/// The way in words: each action, and what was decided or done.
 fn tell(variant: &Variant, way: &[Action]) -> Vec<String> {
     let mut decider = Decider::default();
-    let mut world = variant.begin.clone();
+    let (mut world, mut names) = representative(variant.begin.clone(), variant);
     let mut lines = Vec::new();
     for (n, action) in way.iter().enumerate() {
-        let mut line = format!("{:3}. {action:?}", n + 1);
-        if let Action::Look(h, which) = action {
-            let view = &view::views(&world, variant, *h as usize)[*which as usize];
-            let verdict = Decider::verdict(variant, view);
-            line = format!("{:3}. h{h} looks: {} {}", n + 1, verdict.rule, verdict.decision);
-        }
-        if let Action::Step(h) = action {
-            line = format!("{:3}. h{h} does: {:?}", n + 1, world.hosts[*h as usize].phase);
+        let mut line = format!("{:3}. {}", n + 1, action.tell(&names));
+        match action {
+            Action::Look(h, which) => {
+                let view = &view::views(&world, variant, *h as usize)[*which as usize];
+                let verdict = Decider::verdict(variant, view);
+                line += &format!(", and decides {}: {}", verdict.rule, verdict.decision);
+            }
+            Action::Step(h) => line += &format!(" {:?}", world.hosts[*h as usize].phase),
+            _ => {}
         }
         lines.push(line);
-        match after(&world, variant, &mut decider, *action) {
-            Some(Ok(next)) => world = next,
-            _ => break,
-        }
+        let Some(Ok(next)) = after(&world, variant, &mut decider, *action) else { break };
+        let (next, order) = representative(next, variant);
+        names = order.iter().map(|old| names[*old]).collect();
+        world = next;
     }
     lines
 }

@@ -57,7 +57,7 @@ fn start(world: &mut World, h: usize) -> Result<(), String> {
         if let Some(g) = world.life(cluster) {
             let plan = world.plan_mut(g);
             if plan.ghost_fresh & (1 << h) != 0 {
-                return Err(format!("I3: h{h} starts a second time in life {g} with an empty log"));
+                return Err(format!("I3: a host starts a second time in life {g} with an empty log"));
             }
             plan.ghost_fresh |= 1 << h;
         }
@@ -105,6 +105,9 @@ pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, v
         },
         Phase::Built(plan) => {
             if making(&decision) == Some(plan) {
+                if view.store_is_unknown() {
+                    return Some(Err("I5: a plan is made while the store is unknown".into()));
+                }
                 let counted = view.present();
                 let unmarked = |newest: &Plan| {
                     (0..MOST).filter(|o| newest.marks[*o].is_none()).fold(0u8, |all, o| all | 1 << o) & newest.listed
@@ -190,7 +193,7 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
             host.phase = Phase::Rename(goal);
             match host.member.take() {
                 Some(_) if cause != Cause::Forced => {
-                    Err(format!("I2: h{h} moves its data aside for plan {}, which nobody asked for", goal.generation()))
+                    Err(format!("I2: healthy data is moved aside for plan {}, which nobody asked for", goal.generation()))
                 }
                 old => {
                     host.aside.extend(old);
@@ -240,7 +243,7 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
             Ok(())
         }
         Phase::Running => return promote(world, variant, h),
-        Phase::Off | Phase::Gate | Phase::Built(_) | Phase::LookAgain(_) => return None,
+        Phase::Gate | Phase::Built(_) | Phase::LookAgain(_) => return None,
     };
     Some(done.map(|()| next))
 }
@@ -248,7 +251,8 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
 fn unmarked_by_design(variant: &Variant, goal: Goal) -> bool {
     match goal {
         Goal::Apply(_) => variant.lacks(Safeguard::MarkAtApply),
-        _ => variant.lacks(Safeguard::MarkAtJoin),
+        Goal::JoinWithData(_) => variant.lacks(Safeguard::MarkAtJoin),
+        Goal::JoinAnew(_) => variant.lacks(Safeguard::MarkAtJoin) || variant.lacks(Safeguard::MarkAtJoinAnew),
     }
 }
 

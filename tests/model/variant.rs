@@ -9,6 +9,8 @@ pub enum Safeguard {
     MarkAtApply,
     /// The started mark before a live cluster is joined.
     MarkAtJoin,
+    /// The same, when the host joins with a new member id.
+    MarkAtJoinAnew,
     /// D7: healthy data starts.
     HealthyStarts,
     /// A fresh token in each life.
@@ -71,6 +73,11 @@ impl Variant {
             dead_stay_dead: true,
             without: None,
         }
+    }
+
+    /// No host is special by the configuration.
+    pub fn symmetric(&self) -> bool {
+        self.static_seed.is_none() && self.members == 0
     }
 
     pub fn configured(&self, hosts: u8) -> u8 {

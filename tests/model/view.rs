@@ -3,6 +3,7 @@
 //! A [`View`] holds just what the facts are made of, so that equal views are decided on once.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use etcd_lifeboat::core::decide::{Decision, ManagedBy, Policy, Rule, Verdict, decide_without};
 use etcd_lifeboat::core::facts::{
@@ -67,24 +68,31 @@ pub struct View {
     request: Option<u8>,
     request_failed: bool,
     live: Vec<SeenCluster>,
-    store: Option<SeenStore>,
+    store: Option<Rc<SeenStore>>,
+    /// The store did not answer, and that was taken for an empty one.
+    blanked: bool,
 }
 
 /// All views that a look of `h` may come to.
 pub fn views(world: &World, variant: &Variant, h: usize) -> Vec<View> {
     let up = (0..world.hosts.len()).filter(|o| *o != h && raft::is_up(world, *o)).fold(0u8, |all, o| all | 1 << o);
-    let mut seen = vec![up, 0];
+    let mut seen = if up == 0 { vec![0] } else { vec![up, 0] };
     if variant.partial_views {
         seen = (0..1u8 << world.hosts.len()).filter(|s| s & !up == 0).rev().collect();
     }
+    let full = look(world, variant, h, up, true, true);
+    let quorate = full.quorate().is_some();
+    // An empty host only ever waits for an unknown store: nothing happens, so that this is not looked at.
+    let may_act = full.member.is_some() || variant.lacks(Safeguard::StoreUnknown);
     let mut all: Vec<View> = Vec::new();
     for see in seen {
-        for reads in [true, false] {
-            for store in [true, false] {
-                let view = look(world, variant, h, see, reads, store);
-                if !all.contains(&view) {
-                    all.push(view);
-                }
+        for store in [true, false] {
+            if !store && !may_act {
+                continue;
+            }
+            all.push(look(world, variant, h, see, true, store));
+            if see != 0 && quorate {
+                all.push(look(world, variant, h, see, false, store));
             }
         }
     }
@@ -115,11 +123,12 @@ pub fn look(world: &World, variant: &Variant, h: usize, see: u8, reads: bool, st
         seen.answering |= 1 << o;
         seen.numbers[o] = m.number;
     }
+    let blanked = !store && variant.lacks(Safeguard::StoreUnknown);
     let mut store = store.then(|| seen_store(world, h));
     match &mut store {
         Some(s) => blank_facts(s, variant, world),
         // The mistake that this safeguard is about: an error that reads as "there is nothing".
-        None if variant.without == Some(Safeguard::StoreUnknown) => {
+        None if blanked => {
             let entries = vec![(Entry::Fresh, false); world.hosts.len()];
             store = Some(SeenStore { plans: vec![], entries, snapshots: vec![], heartbeat: None });
         }
@@ -137,7 +146,8 @@ pub fn look(world: &World, variant: &Variant, h: usize, see: u8, reads: bool, st
         request: host.request,
         request_failed: host.request_failed,
         live,
-        store,
+        store: store.map(Rc::new),
+        blanked,
     }
 }
 
@@ -439,6 +449,10 @@ impl View {
     pub fn present(&self) -> u8 {
         let Some(s) = &self.store else { return 0 };
         s.entries.iter().enumerate().filter(|(_, (e, _))| *e == Entry::Fresh).fold(1 << self.me, |all, (h, _)| all | 1 << h)
+    }
+
+    pub fn store_is_unknown(&self) -> bool {
+        self.blanked || self.store.is_none()
     }
 
     /// The first cluster that is quorate, as the rules look for it.

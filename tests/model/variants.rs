@@ -1,0 +1,160 @@
+//! The variants: each switches on a part of what can happen, so that all its worlds fit.
+
+use super::raft;
+use super::variant::{Safeguard, Variant};
+use super::world::{Budget, Cause, Entry, Phase, Snapshot, World};
+
+/// Nothing more may go wrong.
+pub fn calm(generations: u8) -> Budget {
+    Budget { generations, ..Budget::default() }
+}
+
+fn all(hosts: usize) -> u8 {
+    (1 << hosts) - 1
+}
+
+/// A life that all hosts have formed and run, with a snapshot of its beginning in the store.
+fn formed(hosts: usize, left: Budget) -> World {
+    World::blank(hosts, left).with_life(Cause::Init, all(hosts), all(hosts)).with_snapshot()
+}
+
+/// Every host has lost everything; a snapshot is there that is older than all plans.
+fn lost(hosts: usize, left: Budget) -> World {
+    World::blank(hosts, left).with_snapshot()
+}
+
+/// Runs in `make test`, in a build that is not optimised.
+pub fn short() -> Vec<Variant> {
+    vec![
+        Variant::new("init", World::blank(3, Budget { crashes: 1, ..calm(1) })),
+        Variant::new("lost", lost(3, Budget { crashes: 1, ..calm(1) })),
+        Variant::new("one wiped, joins", formed(3, Budget { wipes: 1, writes: 1, ..calm(2) })),
+        Variant::new("two wiped", formed(3, Budget { wipes: 2, ..calm(2) })),
+        Variant::new("forced", formed(3, Budget { requests: 1, crashes: 2, ..calm(2) })),
+        Variant::new("adopted alone", {
+            World::blank(3, Budget { crashes: 1, writes: 1, ..calm(2) }).with_life(Cause::Adopted, 1, 1).with_snapshot()
+        }),
+        Variant { k3s: true, ..Variant::new("k3s", lost(3, calm(1))) },
+    ]
+}
+
+/// Runs in `make model`.
+pub fn long() -> Vec<Variant> {
+    vec![
+        Variant::new("init", World::blank(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })),
+        Variant::new("init, disks", World::blank(3, Budget { wipes: 2, writes: 1, ..calm(3) })),
+        Variant::new("lost", lost(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })),
+        Variant {
+            partial_views: true,
+            late_starts: true,
+            ..Variant::new("lost, partial and late", lost(3, Budget { crashes: 1, wipes: 1, ..calm(2) }))
+        },
+        Variant { partial_views: true, ..Variant::new("disks", formed(3, Budget { wipes: 2, writes: 2, ..calm(2) })) },
+        Variant::new("disks and crashes", formed(3, Budget { wipes: 2, crashes: 2, writes: 1, ..calm(2) })),
+        Variant {
+            spooled: true,
+            ..Variant::new("late snapshots", formed(3, Budget { wipes: 3, writes: 1, snapshots: 1, ..calm(3) }))
+        },
+        Variant { change_urls: true, ..Variant::new("replaced", formed(3, Budget { replaced: 2, writes: 1, ..calm(2) })) },
+        Variant {
+            change_urls: true,
+            ..Variant::new("replaced and wiped", formed(3, Budget { replaced: 2, wipes: 1, ..calm(2) }))
+        },
+        Variant {
+            late_starts: true,
+            ..Variant::new("forced", formed(3, Budget { requests: 1, crashes: 3, writes: 1, failures: 1, ..calm(2) }))
+        },
+        Variant::new("forced, disks", formed(3, Budget { requests: 1, crashes: 2, wipes: 1, writes: 1, ..calm(3) })),
+        Variant::new("forced twice", formed(3, Budget { requests: 2, crashes: 3, ..calm(3) })),
+        Variant {
+            late_starts: true,
+            ..Variant::new("forced and taken back", formed(3, Budget { requests: 1, crashes: 3, cancels: 1, writes: 1, ..calm(2) }))
+        },
+        Variant::new(
+            "taken back, disks",
+            formed(3, Budget { requests: 1, crashes: 2, cancels: 1, wipes: 1, ..calm(3) }),
+        ),
+        Variant::new("adopted alone", {
+            World::blank(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) }).with_life(Cause::Adopted, 1, 1).with_snapshot()
+        }),
+        Variant::new("adopted alone, forced", {
+            World::blank(3, Budget { crashes: 2, requests: 1, cancels: 1, ..calm(3) })
+                .with_life(Cause::Adopted, 1, 1)
+                .with_snapshot()
+        }),
+        Variant::new("members removed by hand", formed(3, Budget { members: 2, wipes: 1, crashes: 1, writes: 1, ..calm(2) })),
+        Variant { heartbeat: true, ..Variant::new("heartbeat", formed(3, Budget { wipes: 2, writes: 1, ..calm(2) })) },
+        Variant::new("declared lost", formed(3, Budget { declared: 1, wipes: 1, crashes: 1, ..calm(2) })),
+        Variant {
+            dead_stay_dead: false,
+            ..Variant::new("late entries", formed(3, Budget { wipes: 2, delayed: 2, writes: 1, ..calm(2) }))
+        },
+        Variant { k3s: true, ..Variant::new("k3s", lost(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })) },
+        Variant { k3s: true, partial_views: true, ..Variant::new("k3s, partial", lost(3, Budget { wipes: 1, ..calm(2) })) },
+        Variant {
+            static_seed: Some(0),
+            conditional: false,
+            dead_stay_dead: false,
+            ..Variant::new("no conditional writes, static seed", lost(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) }))
+        },
+        Variant::new("five", formed(5, Budget { wipes: 3, ..calm(2) })),
+        Variant::new("five, lost", lost(5, calm(1))),
+    ]
+}
+
+/// A plan was made a moment ago, and nobody has followed it: all stand in the roll call.
+fn planned(hosts: usize, left: Budget) -> World {
+    let mut world = lost(hosts, left).with_life(Cause::Restore, all(hosts), 0);
+    world.plans[0].snapshot = Some(0);
+    for host in &mut world.hosts {
+        host.entry = Entry::Fresh;
+    }
+    world
+}
+
+/// Two of three have lost their disks after a write was acknowledged; the third holds it.
+fn two_of_three_lost(left: Budget) -> World {
+    let mut world = formed(3, left);
+    for h in [0, 1] {
+        world.hosts[h].member = None;
+        world.hosts[h].phase = Phase::Gate;
+        world.hosts[h].entry = Entry::Fresh;
+    }
+    if let Some(m) = &mut world.hosts[2].member {
+        m.index = 3;
+    }
+    raft::count_disks(&mut world);
+    world
+}
+
+/// Each safeguard, and a world in which it is missed.
+pub fn without() -> Vec<Variant> {
+    let v = |safeguard, begin| Variant { without: Some(safeguard), ..Variant::new("", begin) };
+    let mut restored_late = two_of_three_lost(calm(2));
+    restored_late.spooled = Some(Snapshot { cluster: 1, writes: 0b11, voters: 0b111 });
+    vec![
+        v(Safeguard::MarkAtApply, planned(3, Budget { wipes: 1, ..calm(1) })),
+        // Two of three run; the third was never started.
+        v(Safeguard::MarkAtJoin, World::blank(3, Budget { wipes: 1, ..calm(1) }).with_life(Cause::Init, 0b111, 0b011)),
+        v(Safeguard::HealthyStarts, formed(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })),
+        v(Safeguard::FreshToken, two_of_three_lost(Budget { writes: 1, ..calm(2) })),
+        v(Safeguard::StoreUnknown, lost(3, calm(1))),
+        v(Safeguard::RecordedVoters, World::blank(3, calm(2)).with_life(Cause::Adopted, 1, 1).with_snapshot()),
+        Variant { spooled: true, ..v(Safeguard::StillTheBest, restored_late) },
+        v(Safeguard::WithdrawnEntries, planned(3, Budget { wipes: 1, ..calm(2) })),
+        v(Safeguard::MarksTakenBySeed, planned(3, Budget { wipes: 1, ..calm(2) })),
+    ]
+}
+
+/// As [`without`], and only in `make model`.
+pub fn without_long() -> Vec<Variant> {
+    let mut renamed = World::blank(3, Budget { replaced: 2, crashes: 1, writes: 2, wipes: 1, ..calm(1) }).with_life(Cause::Init, 0b111, 0b011);
+    renamed.hosts[2].new_urls = true;
+    vec![
+        Variant {
+            without: Some(Safeguard::VotersBefore),
+            ..Variant::new("", formed(5, Budget { wipes: 3, crashes: 2, ..calm(2) }))
+        },
+        Variant { change_urls: true, without: Some(Safeguard::MarkAtJoinAnew), ..Variant::new("", renamed) },
+    ]
+}
