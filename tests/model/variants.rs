@@ -2,7 +2,7 @@
 
 use super::raft;
 use super::variant::{Safeguard, Variant};
-use super::world::{Budget, Cause, Entry, Phase, Snapshot, World};
+use super::world::{Budget, Cause, Config, Entry, MOST, Mark, Phase, Snapshot, World};
 
 /// Nothing more may go wrong.
 pub fn calm(generations: u8) -> Budget {
@@ -23,6 +23,37 @@ fn lost(hosts: usize, left: Budget) -> World {
     World::blank(hosts, left).with_snapshot()
 }
 
+/// A life of three whose members were removed until one was left, which is recorded. The two others stand empty.
+fn shrunk(left: Budget) -> World {
+    let mut world = formed(3, left);
+    for h in [1, 2] {
+        world.hosts[h].member = None;
+        world.hosts[h].phase = Phase::Gate;
+    }
+    let one = Config::planned(1, 0);
+    if let Some(m) = &mut world.hosts[0].member {
+        m.config = one;
+        m.index = 3;
+    }
+    let plan = &mut world.plans[0];
+    plan.records = vec![(0b011, false), (0b001, true)];
+    plan.ghost_config = one;
+    plan.ghost_index = 3;
+    world
+}
+
+/// The same, after a forced plan that was taken back.
+fn shrunk_and_taken_back(left: Budget) -> World {
+    let mut world = shrunk(left);
+    let old = world.hosts.clone();
+    world = world.with_life(Cause::Forced, 0b111, 0);
+    world.hosts = old;
+    world.plans[1].cancelled = true;
+    world.plans[1].snapshot = Some(0);
+    world.plans[1].marks = [Some(Mark::Barred); MOST];
+    world
+}
+
 /// Runs in `make test`, in a build that is not optimised.
 pub fn short() -> Vec<Variant> {
     vec![
@@ -34,6 +65,8 @@ pub fn short() -> Vec<Variant> {
         Variant::new("adopted alone", {
             World::blank(3, Budget { crashes: 1, writes: 1, ..calm(2) }).with_life(Cause::Adopted, 1, 1).with_snapshot()
         }),
+        Variant::new("shrunk, forced", shrunk(Budget { requests: 1, crashes: 1, ..calm(2) })),
+        Variant::new("shrunk, taken back", shrunk_and_taken_back(Budget { crashes: 1, ..calm(3) })),
         Variant { k3s: true, ..Variant::new("k3s", lost(3, calm(1))) },
     ]
 }
@@ -90,6 +123,7 @@ pub fn long() -> Vec<Variant> {
             ..Variant::new("late entries", formed(3, Budget { wipes: 2, delayed: 2, writes: 1, ..calm(2) }))
         },
         Variant { k3s: true, ..Variant::new("k3s", lost(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })) },
+        Variant { k3s: true, ..Variant::new("k3s, forced", formed(3, Budget { requests: 1, crashes: 3, writes: 1, ..calm(2) })) },
         Variant { k3s: true, partial_views: true, ..Variant::new("k3s, partial", lost(3, Budget { wipes: 1, ..calm(2) })) },
         Variant {
             static_seed: Some(0),
