@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use super::keys;
 use super::records::{Created, ReadError, Records};
-use crate::core::facts::{Life, PlanFacts};
+use crate::core::facts::{Configuration, Life, PlanFacts};
 use crate::core::model::{Generation, NodeName};
-use crate::core::plan::{PersonsWord, Plan, StartedMark, VotersRecord};
+use crate::core::plan::{PersonsWord, Plan, PlanCause, StartedMark, VotersRecord};
 use crate::core::record::{RecordKind, RecordProblem};
 use crate::ports::StoreResult;
 
@@ -86,6 +86,7 @@ impl Plans {
                         cause: plan.cause,
                         cancelled,
                         request: plan.request.clone(),
+                        may_live: Vec::new(),
                     });
                     newest = Some((plan, cancelled));
                     generations.remove(&(next + 1));
@@ -106,7 +107,29 @@ impl Plans {
         let lost = self.word(RecordKind::Lost, &keys::lost(generation)).await?.is_some();
         let marks = self.marks(&plan).await?;
         let voters = self.voters(generation).await?;
+        self.may_live(&mut lives).await?;
         Ok((lives, Some(PlanFacts { plan, cancelled, lost, marks, voters })))
+    }
+
+    /// A plan that was forced, or taken back, does not end the life before it: what that one recorded still counts.
+    async fn may_live(&self, lives: &mut [Life]) -> Result<(), ReadError> {
+        let ends_nothing = |l: &Life| l.cancelled || l.cause == PlanCause::Forced;
+        let mut newer_ends_nothing = lives.last().is_some_and(ends_nothing);
+        for life in lives.iter_mut().rev().skip(1) {
+            if !newer_ends_nothing {
+                break;
+            }
+            let generation = life.generation;
+            let lost = self.word(RecordKind::Lost, &keys::lost(generation)).await?.is_some();
+            if !life.cancelled
+                && !lost
+                && let Some(plan) = self.plan(generation).await?
+            {
+                life.may_live = Configuration::of_life(&plan, &self.voters(generation).await?);
+            }
+            newer_ends_nothing = ends_nothing(life);
+        }
+        Ok(())
     }
 
     async fn word(&self, kind: RecordKind, key: &str) -> Result<Option<PersonsWord>, ReadError> {
@@ -195,7 +218,6 @@ mod tests {
     use crate::catalog::memory::MemoryStore;
     use crate::catalog::snapshots_tests::records;
     use crate::core::model::{ClusterId, Nonce};
-    use crate::core::plan::PlanCause;
 
     /// After the last number there is no next life; a counter must not wrap to the first one either.
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use etcd_lifeboat::core::decide::{ManagedBy, Policy};
 use etcd_lifeboat::core::facts::{
-    Attempts, CauseCode, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember, LocalVoter, Memory, Observed,
+    Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember, LocalVoter, Memory, Observed,
     PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StartFlags, StoreFacts,
 };
 use etcd_lifeboat::core::model::{ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName};
@@ -47,6 +47,7 @@ pub(crate) const PAGES: &[Page] = &[
             d("snapshots", &["none", "as planned", "a better one", "untrusted"]),
             d("mark", &["none", "mine", "others"]),
             d("taken back", &["no", "yes"]),
+            d("older life", &["of these", "of others"]),
             d("declared lost", &["no", "yes"]),
             d("roll call", &["all", "a majority", "alone"]),
             d("heartbeat", &["old", "young"]),
@@ -95,6 +96,10 @@ fn voter(name: &str) -> Voter {
 
 fn voters() -> Vec<Voter> {
     vec![voter("cp1"), voter("cp2"), voter("cp3")]
+}
+
+fn strangers() -> Vec<Voter> {
+    vec![voter("old1"), voter("old2")]
 }
 
 fn snapshot(name: &str, revision: i64) -> SnapshotFact {
@@ -163,7 +168,7 @@ fn live(value: &str) -> Live {
 }
 
 fn life(generation: u64, cluster_id: ClusterId, cause: PlanCause) -> Life {
-    Life { generation: Generation(generation), cluster_id, cause, cancelled: false, request: None }
+    Life { generation: Generation(generation), cluster_id, cause, cancelled: false, request: None, may_live: vec![] }
 }
 
 /// The newest plan, when there is one.
@@ -184,7 +189,7 @@ fn plan(value: &str, mark: &str) -> Option<PlanFacts> {
         nonce: Nonce([7; 16]),
         at,
     };
-    let listed = if value == "adopted life of others" { vec![voter("old1"), voter("old2")] } else { voters() };
+    let listed = if value == "adopted life of others" { strangers() } else { voters() };
     Some(PlanFacts {
         plan: Plan {
             generation: Generation(2),
@@ -259,7 +264,13 @@ fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Policy) {
     let snapshots = if is("store", "empty") && value("snapshots").is_none() { vec![] } else { snapshots };
     let mut lives = Vec::new();
     if let Some(p) = &newest {
-        lives.push(life(1, OLDER, PlanCause::Init));
+        let mut older = life(1, OLDER, PlanCause::Init);
+        if p.cancelled || p.plan.cause == PlanCause::Forced {
+            let recorded_in = "plan 1".into();
+            let of_others = is("older life", "of others");
+            older.may_live = vec![Configuration { recorded_in, voters: if of_others { strangers() } else { voters() } }];
+        }
+        lives.push(older);
         lives.push(Life {
             cancelled: p.cancelled,
             request: p.plan.request.clone(),
@@ -279,7 +290,6 @@ fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Policy) {
             heartbeat,
             roll_call: roll_call(value("roll call").unwrap_or("alone")),
             snapshots,
-            ..StoreFacts::default()
         }),
     };
     let memory = match value("memory").unwrap_or("blank") {

@@ -3,7 +3,7 @@
 use super::raft;
 use super::step::After;
 use super::variant::Variant;
-use super::world::{Cancel, Cause, Entry, Mark, Phase, Snapshot, World, blank_host};
+use super::world::{Cancel, Cause, Entry, Host, Mark, Phase, Snapshot, World, blank_host};
 
 /// One thing that can happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,11 +93,7 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
         if left.crashes > 0 && host.phase != Phase::Gate {
             all.push(Action::Crash(h));
         }
-        if host.phase == Phase::Gate
-            && host.member.is_none()
-            && !host.staging.is_some_and(|s| s.of_mark)
-            && host.entry != Entry::Fresh
-        {
+        if host.phase == Phase::Gate && !host.staging.is_some_and(|s| s.of_mark) && host.entry != entry(host, variant) {
             all.push(Action::Enter(h));
         }
         if !matches!(host.phase, Phase::Gate | Phase::Built(_) | Phase::LookAgain(_)) {
@@ -179,6 +175,15 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
     all
 }
 
+/// What a host that waits has in the roll call.
+fn entry(host: &Host, variant: &Variant) -> Entry {
+    match (host.member, host.request) {
+        (None, _) => Entry::Fresh,
+        (Some(_), Some(r)) if variant.k3s && !host.request_failed => Entry::Stopped(r),
+        _ => host.entry,
+    }
+}
+
 /// Whether the configuration in effect is the one that was recorded last.
 fn recorded(world: &World, cluster: u8) -> bool {
     let (Some(g), Some(leader)) = (world.life(cluster), raft::leader_of(world, cluster)) else { return true };
@@ -204,7 +209,7 @@ pub fn act(world: &World, variant: &Variant, action: Action) -> After {
                 left.delayed -= 1;
             }
             let host = &mut next.hosts[host(h)];
-            host.entry = Entry::Fresh;
+            host.entry = entry(host, variant);
             host.entry_remembers = host.started > 0 || host.highest > 0;
             host.in_flight = delayed;
         }
@@ -272,7 +277,11 @@ pub fn act(world: &World, variant: &Variant, action: Action) -> After {
         Action::BeatAges => next.heartbeat = next.heartbeat.map(|(g, _)| (g, false)),
         Action::Ask(h) => {
             left.requests -= 1;
-            next.hosts[host(h)].request = Some(world.next_request);
+            // On k3s the person asks on every host.
+            let all = variant.k3s;
+            for (_, host) in next.hosts.iter_mut().enumerate().filter(|(o, _)| all || *o == host(h)) {
+                host.request = Some(world.next_request);
+            }
             next.next_request += 1;
         }
         Action::Fail(h) => {

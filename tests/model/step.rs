@@ -37,6 +37,7 @@ fn joined(world: &World, view: &View) -> Option<u8> {
 
 fn goal(world: &World, view: &View, decision: &Decision) -> Option<Goal> {
     match decision {
+        Decision::Start => Some(Goal::Start),
         Decision::Apply { generation } => Some(Goal::Apply(generation.0 as u8)),
         Decision::Join { how: JoinHow::WithPlanData } => Some(Goal::JoinWithData(joined(world, view)?)),
         Decision::Join { how: JoinHow::ReplaceMember } => Some(Goal::JoinAnew(joined(world, view)?)),
@@ -72,6 +73,8 @@ pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, v
     let host = &mut next.hosts[h];
     match host.phase {
         Phase::Gate => match &decision {
+            // It was seen in the roll call: nobody may count it any more, and what was decided meanwhile must be seen.
+            Decision::Start if matches!(host.entry, Entry::Stopped(_)) => host.phase = Phase::Withdraw(Goal::Start),
             Decision::Start if variant.late_starts => host.phase = Phase::Starting,
             Decision::Start => {
                 if let Err(e) = start(&mut next, h) {
@@ -124,7 +127,11 @@ pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, v
         }
         Phase::LookAgain(wanted) => {
             let same = goal(world, view, &decision) == Some(wanted);
-            host.phase = if same { Phase::Mark(wanted) } else { Phase::Gate };
+            host.phase = match wanted {
+                _ if !same => Phase::Gate,
+                Goal::Start => Phase::Starting,
+                _ => Phase::Mark(wanted),
+            };
             if same && let Some(e) = not_the_best(world, variant, wanted) {
                 return Some(Err(e));
             }
@@ -251,6 +258,7 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
 fn unmarked_by_design(variant: &Variant, goal: Goal) -> bool {
     match goal {
         Goal::Apply(_) => variant.lacks(Safeguard::MarkAtApply),
+        Goal::Start => false,
         Goal::JoinWithData(_) => variant.lacks(Safeguard::MarkAtJoin),
         Goal::JoinAnew(_) => variant.lacks(Safeguard::MarkAtJoin) || variant.lacks(Safeguard::MarkAtJoinAnew),
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use etcd_lifeboat::core::decide::{Decision, ManagedBy, Policy, Rule, Verdict, decide_without};
 use etcd_lifeboat::core::facts::{
-    Attempts, CauseCode, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember, LocalVoter, Memory, Observed,
+    Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember, LocalVoter, Memory, Observed,
     PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StoreFacts,
 };
 use etcd_lifeboat::core::model::{ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName};
@@ -306,7 +306,17 @@ impl View {
     }
 
     fn store_facts(&self, s: &SeenStore) -> StoreFacts {
+        let ends_nothing = |p: &SeenPlan| p.cancelled || p.cause == world::Cause::Forced;
+        let may_live = |g: usize| {
+            let behind = g + 1 < s.plans.len() && s.plans[g + 1..].iter().all(ends_nothing);
+            if !behind || s.plans[g].cancelled || s.plans[g].lost {
+                return vec![];
+            }
+            let facts = self.plan_facts(g, s);
+            Configuration::of_life(&facts.plan, &facts.voters)
+        };
         let lives = s.plans.iter().enumerate().map(|(g, p)| Life {
+            may_live: may_live(g),
             generation: Generation(g as u64 + 1),
             cluster_id: ClusterId(u64::from(p.cluster)),
             cause: cause(p.cause),
@@ -316,7 +326,11 @@ impl View {
         let roll_call = s.entries.iter().enumerate().filter(|(_, (e, _))| *e != Entry::None).map(|(h, (e, remembers))| RollEntry {
             node: node(h),
             peer_urls: urls_of(h, self.urls & (1 << h) != 0),
-            state: if *e == Entry::Withdrawn { RollState::Withdrawn } else { RollState::Empty },
+            state: match e {
+                Entry::Withdrawn => RollState::Withdrawn,
+                Entry::Stopped(r) => RollState::Stopped(request_id(*r)),
+                _ => RollState::Empty,
+            },
             remembers: Generation(0),
             remembers_cluster: *remembers,
             age_seconds: if *e == Entry::Stale { 1000 } else { 1 },

@@ -101,12 +101,15 @@ pub enum Goal {
     JoinWithData(u8),
     /// Join anew.
     JoinAnew(u8),
+    /// Start after all, having stood in the roll call.
+    Start,
 }
 
 impl Goal {
     pub fn generation(self) -> u8 {
         match self {
             Goal::Apply(g) | Goal::JoinWithData(g) | Goal::JoinAnew(g) => g,
+            Goal::Start => 0,
         }
     }
 }
@@ -174,6 +177,8 @@ pub enum Entry {
     /// Older than that.
     Stale,
     Withdrawn,
+    /// Stands with its data, etcd stopped for this request.
+    Stopped(u8),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
