@@ -16,7 +16,7 @@ EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export LIFEBOAT_TOOLS := $(TOOLS)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools cargo check test lab demo bench deb rpm packages-check package-tree cargo-deb
+.PHONY: help tools cargo check test model lab demo bench deb rpm packages-check package-tree cargo-deb
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,11 @@ demo: cargo tools ## the whole story in two minutes: snapshots, a lost host, the
 
 test: cargo tools ## all tests: units, real etcd of three releases, real S3 servers
 	cargo test --no-fail-fast $(FEATURES)
+
+# Optimised, with the dependencies of the other tests.
+model: cargo ## every order of crashes, lost disks and joins that several hosts can go through, minutes; MODEL_LIMIT=n worlds per variant
+	LIFEBOAT_MODEL=long LIFEBOAT_MODEL_LIMIT=$(or $(MODEL_LIMIT),3000000) cargo test $(FEATURES) --test model \
+	  --config 'profile.dev.package.etcd-lifeboat.opt-level=2' -- --include-ignored --nocapture --test-threads=1
 
 check: cargo tools ## format, lints, and the direction of imports
 	cargo fmt --check

@@ -6,34 +6,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
 #![allow(clippy::disallowed_methods, reason = "a test reads and writes its golden file")]
+#![allow(dead_code, reason = "the words are shared with the stories")]
 
 #[path = "exhaustive/facts.rs"]
 mod facts;
 #[path = "exhaustive/tree.rs"]
 mod tree;
+#[path = "exhaustive/words.rs"]
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use etcd_lifeboat::core::decide::{Decision, Rule, decide, decide_without};
+use etcd_lifeboat::core::decide::{Rule, decide, decide_without};
 use facts::{PAGES, Page};
-
-/// The decision in a few words, without what belongs to the one example.
-fn short(decision: &Decision) -> String {
-    match decision {
-        Decision::Start => "start".into(),
-        Decision::Wait { reason } => format!("wait {reason:?}"),
-        Decision::Refuse { reason } => format!("refuse {reason:?}"),
-        Decision::Resume { .. } => "resume".into(),
-        Decision::Apply { .. } => "apply".into(),
-        Decision::MakePlan(draft) => {
-            format!("plan {} {}", draft.cause, draft.snapshot.as_ref().map_or("nothing", |s| s.as_str()))
-        }
-        Decision::Quarantine => "quarantine".into(),
-        Decision::PutBack { .. } => "put back".into(),
-        Decision::Join { how } => format!("join {how:?}"),
-    }
-}
 
 struct Decided {
     lines: Vec<String>,
@@ -61,10 +47,12 @@ fn decide_all(page: &Page) -> Decided {
         let (facts, policy) = page.build(&chosen);
         let verdict = decide(&facts, &policy);
         *reached.entry(verdict.rule).or_default() += 1;
-        if !needed.contains(&verdict.rule) && decide_without(&facts, &policy, &[verdict.rule]).decision != verdict.decision {
+        if !needed.contains(&verdict.rule)
+            && decide_without(&facts, &policy, &[verdict.rule]).decision != verdict.decision
+        {
             needed.insert(verdict.rule);
         }
-        let name = format!("{} {}", verdict.rule, short(&verdict.decision));
+        let name = format!("{} {}", verdict.rule, words::short(&verdict.decision));
         let id = names.iter().position(|known| *known == name).unwrap_or_else(|| {
             names.push(name);
             names.len() - 1

@@ -453,10 +453,7 @@ impl Configuration {
     /// The configurations of a life since the last confirmed one, that one included: any of them may be in effect.
     pub fn of_life(plan: &Plan, records: &[VotersRecord]) -> Vec<Configuration> {
         let last_confirmed = records.iter().rposition(|v| v.confirmed);
-        let planned = Configuration {
-            recorded_in: format!("plan {}", plan.generation),
-            voters: plan.voters.clone(),
-        };
+        let planned = Configuration { recorded_in: format!("plan {}", plan.generation), voters: plan.voters.clone() };
         let recorded = records.iter().skip(last_confirmed.unwrap_or(0)).map(|v| Configuration {
             recorded_in: format!("voters record {} of plan {}", v.number, plan.generation),
             voters: v.voters.clone(),

@@ -2,10 +2,13 @@
 
 use etcd_lifeboat::core::decide::{ManagedBy, Policy};
 use etcd_lifeboat::core::facts::{
-    Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember, LocalVoter, Memory, Observed,
-    PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StartFlags, StoreFacts,
+    Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember,
+    LocalVoter, Memory, Observed, PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StartFlags,
+    StoreFacts,
 };
-use etcd_lifeboat::core::model::{ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName};
+use etcd_lifeboat::core::model::{
+    ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName,
+};
 use etcd_lifeboat::core::plan::{Excluded, MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter};
 use etcd_lifeboat::core::select::{Candidate, SnapshotFact};
 
@@ -30,20 +33,47 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         name: "what this host holds, remembers and was asked for",
         dimensions: &[
-            d("data", &["unknown", "in use", "none", "damaged", "of other URLs", "newest life", "older life", "no life"]),
-            d("store", &["unknown", "forgot", "empty", "restore plan", "forced plan", "forced plan taken back", "adopted life"]),
+            d(
+                "data",
+                &["unknown", "in use", "none", "damaged", "of other URLs", "newest life", "older life", "no life"],
+            ),
+            d(
+                "store",
+                &[
+                    "unknown",
+                    "forgot",
+                    "empty",
+                    "restore plan",
+                    "forced plan",
+                    "forced plan taken back",
+                    "adopted life",
+                ],
+            ),
             d("request", &["none", "pending", "done", "unknown"]),
             d("failed", &["no", "yes"]),
             d("memory", &["blank", "remembers", "started newest", "unknown"]),
             d("staging", &["none", "of my mark", "of no mark", "unknown"]),
-            d("live", &["none", "newest quorate", "newest without quorum", "newest without me", "older quorate", "stranger quorate"]),
+            d(
+                "live",
+                &[
+                    "none",
+                    "newest quorate",
+                    "newest without quorum",
+                    "newest without me",
+                    "older quorate",
+                    "stranger quorate",
+                ],
+            ),
         ],
     },
     Page {
         name: "a host without data",
         dimensions: &[
             d("live", &["none", "newest quorate", "newest without quorum", "older quorate", "stranger quorate"]),
-            d("store", &["empty", "init plan", "restore plan", "forced plan", "adopted life", "adopted life of others"]),
+            d(
+                "store",
+                &["empty", "init plan", "restore plan", "forced plan", "adopted life", "adopted life of others"],
+            ),
             d("snapshots", &["none", "as planned", "a better one", "untrusted"]),
             d("mark", &["none", "mine", "others"]),
             d("taken back", &["no", "yes"]),
@@ -73,12 +103,37 @@ pub(crate) const PAGES: &[Page] = &[
     },
 ];
 
+/// The names of all facts.
+pub(crate) const NAMES: &[&str] = &[
+    "data",
+    "store",
+    "request",
+    "failed",
+    "memory",
+    "staging",
+    "live",
+    "snapshots",
+    "mark",
+    "taken back",
+    "older life",
+    "declared lost",
+    "roll call",
+    "heartbeat",
+    "peer_wait",
+    "flags",
+    "managed_by",
+    "pin",
+    "autorestore",
+    "broken",
+    "seed",
+    "state",
+];
+
 impl Page {
     /// The example of these values, by their numbers.
     pub(crate) fn build(&self, chosen: &[usize]) -> (Facts, Policy) {
-        let value = |name: &str| {
-            self.dimensions.iter().zip(chosen).find(|(d, _)| d.name == name).map(|(d, v)| d.values[*v])
-        };
+        let value =
+            |name: &str| self.dimensions.iter().zip(chosen).find(|(d, _)| d.name == name).map(|(d, v)| d.values[*v]);
         build(&value)
     }
 }
@@ -139,6 +194,9 @@ fn data_dir(value: &str) -> Observed<DataDir> {
     Observed::Known(match value {
         "unknown" => return Observed::unknown(CauseCode::LocalIo, "EIO"),
         "in use" => DataDir::InUse,
+        "mount missing" => {
+            return Observed::unknown(CauseCode::MountMissing, "/var/lib/etcd was a mount point, and is none now");
+        }
         "damaged" => DataDir::Damaged { what: "a db without a WAL".into(), member_present: true },
         "of other URLs" => DataDir::Foreign { what: "other URLs".into() },
         "newest life" => healthy(NEWEST),
@@ -150,7 +208,7 @@ fn data_dir(value: &str) -> Observed<DataDir> {
 
 fn live(value: &str) -> Live {
     let (cluster_id, quorate) = match value {
-        "newest quorate" | "newest without me" => (NEWEST, true),
+        "newest quorate" | "newest without me" | "newest quorate, members not read" => (NEWEST, true),
         "newest without quorum" => (NEWEST, false),
         "older quorate" => (OLDER, true),
         "stranger quorate" => (ClusterId(0xbeef), true),
@@ -161,7 +219,7 @@ fn live(value: &str) -> Live {
         members.remove(0);
     }
     let answering = if quorate { vec![MemberId(2), MemberId(3)] } else { vec![MemberId(3)] };
-    if !quorate {
+    if !quorate || value.ends_with("not read") {
         members.clear();
     }
     Live { clusters: vec![LiveCluster { cluster_id, quorate, members, answering }], silent: vec![] }
@@ -176,7 +234,9 @@ fn plan(value: &str, mark: &str) -> Option<PlanFacts> {
     let (cause, snapshot) = match value {
         "init plan" => (PlanCause::Init, None),
         "restore plan" | "restore plan of another seed" => (PlanCause::Restore, Some("planned")),
-        "forced plan" | "forced plan taken back" => (PlanCause::Forced, Some("planned")),
+        "forced plan" | "forced plan taken back" | "forced plan of another seed" => {
+            (PlanCause::Forced, Some("planned"))
+        }
         "adopted life" | "adopted life of others" => (PlanCause::Adopted, None),
         _ => return None,
     };
@@ -215,6 +275,9 @@ fn plan(value: &str, mark: &str) -> Option<PlanFacts> {
         lost: false,
         marks: match mark {
             "mine" => vec![mark_of("cp1")],
+            "mine, taken by the seed" => {
+                vec![StartedMark { purpose: MarkUse::Barred, by: node("cp2"), nonce: Nonce([6; 16]), ..mark_of("cp1") }]
+            }
             "others" => vec![mark_of("cp2")],
             _ => vec![],
         },
@@ -222,9 +285,45 @@ fn plan(value: &str, mark: &str) -> Option<PlanFacts> {
     })
 }
 
+fn untrusted(why: &str) -> Vec<SnapshotFact> {
+    vec![SnapshotFact { name: SnapshotName::new("untrusted").unwrap(), manifest: Err(why.into()) }]
+}
+
+/// More that can be in a store.
+fn stories(value: &str) -> Vec<SnapshotFact> {
+    let of_newest_life = |name: &str, revision| {
+        let mut s = snapshot(name, revision);
+        if let Ok(c) = &mut s.manifest {
+            (c.cluster_id, c.generation) = (NEWEST, Generation(2));
+            c.started = "2024-01-01T00:00:00Z".parse().unwrap();
+        }
+        s
+    };
+    let changed = |name: &str, change: fn(&mut Candidate)| {
+        let mut s = snapshot(name, 9);
+        if let Ok(c) = &mut s.manifest {
+            change(c);
+        }
+        s
+    };
+    match value {
+        "untrusted" => untrusted("it was signed with another cluster token"),
+        "of another cluster" => untrusted("it belongs to the cluster staging"),
+        "without a digest" => untrusted("its manifest names no sha256"),
+        "of two lives" => vec![of_newest_life("new-life", 10), snapshot("old-life", 500)],
+        "1001" => (0..1001).map(|i| snapshot(&format!("s{i:04}"), i64::from((i * 7) % 1001))).collect(),
+        "the best cut short" => vec![snapshot("planned", 5), changed("cut", |c| c.payload_present = false)],
+        "the best found damaged" => {
+            vec![snapshot("planned", 5), changed("rotten", |c| c.damaged = Some("a page".into()))]
+        }
+        "one of the newest life" => vec![of_newest_life("first", 3)],
+        _ => vec![],
+    }
+}
+
 fn roll_call(value: &str) -> Vec<RollEntry> {
     let names: &[&str] = match value {
-        "all" => &["cp2", "cp3"],
+        "all" | "all, too old" => &["cp2", "cp3"],
         "a majority" => &["cp2"],
         "a majority and other hosts" => &["cp2", "new1", "new2"],
         _ => &[],
@@ -235,18 +334,19 @@ fn roll_call(value: &str) -> Vec<RollEntry> {
         state: RollState::Empty,
         remembers: Generation(0),
         remembers_cluster: false,
-        age_seconds: 5,
+        age_seconds: if value.ends_with("too old") { 61 } else { 5 },
         waiting_seconds: 1,
     };
     names.iter().map(entry).collect()
 }
 
-fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Policy) {
+/// The example of the values that are given by name; facts that are not given are those of a blank host.
+pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Policy) {
     let is = |name: &str, wanted: &str| value(name) == Some(wanted);
     let mut newest = plan(value("store").unwrap_or_default(), value("mark").unwrap_or_default());
     // A staging dir of this host's mark needs the mark.
     if let Some(p) = &mut newest {
-        if is("staging", "of my mark") {
+        if value("staging").is_some_and(|v| v.starts_with("of my mark")) {
             p.marks = plan("restore plan", "mine").unwrap().marks;
         }
         p.cancelled |= is("taken back", "yes");
@@ -255,11 +355,7 @@ fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Policy) {
     let snapshots = match value("snapshots").unwrap_or("as planned") {
         "as planned" => vec![snapshot("planned", 5)],
         "a better one" => vec![snapshot("planned", 5), snapshot("better", 6)],
-        "untrusted" => vec![SnapshotFact {
-            name: SnapshotName::new("untrusted").unwrap(),
-            manifest: Err("it was signed with another cluster token".into()),
-        }],
-        _ => vec![],
+        more => stories(more),
     };
     let snapshots = if is("store", "empty") && value("snapshots").is_none() { vec![] } else { snapshots };
     let mut lives = Vec::new();
@@ -268,19 +364,14 @@ fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Policy) {
         if p.cancelled || p.plan.cause == PlanCause::Forced {
             let recorded_in = "plan 1".into();
             let of_others = is("older life", "of others");
-            older.may_live = vec![Configuration { recorded_in, voters: if of_others { strangers() } else { voters() } }];
+            older.may_live =
+                vec![Configuration { recorded_in, voters: if of_others { strangers() } else { voters() } }];
         }
         lives.push(older);
-        lives.push(Life {
-            cancelled: p.cancelled,
-            request: p.plan.request.clone(),
-            ..life(2, NEWEST, p.plan.cause)
-        });
+        lives.push(Life { cancelled: p.cancelled, request: p.plan.request.clone(), ..life(2, NEWEST, p.plan.cause) });
     }
-    let heartbeat = value("heartbeat").map(|v| HeartbeatFact {
-        generation: Generation(2),
-        age_seconds: if v == "young" { 10 } else { 1200 },
-    });
+    let heartbeat = value("heartbeat")
+        .map(|v| HeartbeatFact { generation: Generation(2), age_seconds: if v == "young" { 10 } else { 1200 } });
     let store = match value("store") {
         Some("unknown") => Observed::unknown(CauseCode::NoAnswer, "connection refused"),
         Some("forgot") => Observed::unknown(CauseCode::StoreForgot, "shows no plan"),
@@ -306,8 +397,8 @@ fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Policy) {
         "none" => Observed::Known(None),
         v => Observed::Known(Some(Staging {
             generation: Generation(2),
-            nonce: Nonce([if v == "of my mark" { 7 } else { 8 }; 16]),
-            complete: true,
+            nonce: Nonce([if v.starts_with("of my mark") { 7 } else { 8 }; 16]),
+            complete: v != "of my mark, half built",
         })),
     };
     let asked = |id: &str| {

@@ -140,7 +140,11 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
                 all.push(Action::Eject(o as u8));
             }
             // Not two at once that nobody has recorded.
-            if left.members > 0 && o != leader.host && leader.config.number(o).is_some() && recorded(world, leader.cluster) {
+            if left.members > 0
+                && o != leader.host
+                && leader.config.number(o).is_some()
+                && recorded(world, leader.cluster)
+            {
                 all.push(Action::RemoveByHand(o as u8));
             }
         }
@@ -159,7 +163,8 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
         None if left.cancels > 0 && forced => all.push(Action::CancelBegins),
         Some(Cancel { generation }) => {
             let plan = world.plan(generation);
-            let may_start = (0..world.hosts.len()).filter(|h| plan.listed & (1 << h) != 0 && plan.marks[*h] != Some(Mark::Barred));
+            let may_start =
+                (0..world.hosts.len()).filter(|h| plan.listed & (1 << h) != 0 && plan.marks[*h] != Some(Mark::Barred));
             if (may_start.count() as u32) < plan.initial.majority() {
                 all.push(Action::CancelEnds);
             } else {
@@ -193,7 +198,8 @@ fn recorded(world: &World, cluster: u8) -> bool {
 
 /// No host is between a record of ours and its confirmation.
 fn nobody_changes(world: &World) -> bool {
-    let busy = |p: Phase| matches!(p, Phase::Remove(_) | Phase::RecordRemoved(_) | Phase::Promoting | Phase::Confirming);
+    let busy =
+        |p: Phase| matches!(p, Phase::Remove(_) | Phase::RecordRemoved(_) | Phase::Promoting | Phase::Confirming);
     !world.hosts.iter().any(|h| busy(h.phase))
 }
 

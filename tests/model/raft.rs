@@ -29,10 +29,13 @@ pub fn leaders(world: &World) -> Vec<Leader> {
         if !runs(candidate.phase) || !own.config.is_voter(host, own.number) {
             continue;
         }
-        let grants = (0..world.hosts.len()).filter(|h| is_up(world, *h)).fold(0u8, |grants, h| match world.hosts[h].member {
-            Some(m) if m.cluster == own.cluster && own.config.is_voter(h, m.number) && m.index <= own.index => grants | 1 << h,
-            _ => grants,
-        });
+        let grants =
+            (0..world.hosts.len()).filter(|h| is_up(world, *h)).fold(0u8, |grants, h| match world.hosts[h].member {
+                Some(m) if m.cluster == own.cluster && own.config.is_voter(h, m.number) && m.index <= own.index => {
+                    grants | 1 << h
+                }
+                _ => grants,
+            });
         if grants.count_ones() >= own.config.majority() {
             all.push(Leader { host, cluster: own.cluster, grants, config: own.config });
         }
@@ -51,7 +54,9 @@ pub fn leader_of(world: &World, cluster: u8) -> Option<Leader> {
 /// The voters of smallest majorities that contain the leader.
 pub fn small_quorums(leader: &Leader) -> Vec<u8> {
     (1u8..1 << MOST)
-        .filter(|q| q & !leader.grants == 0 && q & (1 << leader.host) != 0 && q.count_ones() == leader.config.majority())
+        .filter(|q| {
+            q & !leader.grants == 0 && q & (1 << leader.host) != 0 && q.count_ones() == leader.config.majority()
+        })
         .collect()
 }
 
@@ -134,7 +139,10 @@ pub fn count_disks(world: &mut World) {
         let intact = (0..world.hosts.len())
             .filter(|h| {
                 let host = &world.hosts[*h];
-                host.member.iter().chain(&host.aside).any(|m| m.cluster == plan.cluster && config.is_voter(*h, m.number))
+                host.member
+                    .iter()
+                    .chain(&host.aside)
+                    .any(|m| m.cluster == plan.cluster && config.is_voter(*h, m.number))
             })
             .count() as u32;
         if intact < config.majority() {

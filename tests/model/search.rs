@@ -45,8 +45,9 @@ pub fn broken(world: &World, variant: &Variant) -> Option<String> {
         if world.plan(g).cancelled {
             return Some(format!("a life that was taken back serves: {g}"));
         }
-        let dead = (g + 1..=world.newest())
-            .find(|later| matches!(world.plan(*later).cause, Cause::Init | Cause::Restore) && !world.plan(*later).cancelled);
+        let dead = (g + 1..=world.newest()).find(|later| {
+            matches!(world.plan(*later).cause, Cause::Init | Cause::Restore) && !world.plan(*later).cancelled
+        });
         if let Some(later) = dead.filter(|_| variant.dead_stay_dead) {
             return Some(format!("I5: life {g} serves, which plan {later} has declared dead"));
         }
@@ -100,8 +101,15 @@ pub fn search(variant: &Variant, limit: usize, every: usize) -> Found {
     let start = key(&begin);
     from.insert(start, (start, Action::Ship));
     let mut level = vec![begin];
-    let mut found =
-        Found { states: 1, depth: 0, complete: true, views: 0, seconds: 0.0, broken: None, samples: vec![variant.begin.clone()] };
+    let mut found = Found {
+        states: 1,
+        depth: 0,
+        complete: true,
+        views: 0,
+        seconds: 0.0,
+        broken: None,
+        samples: vec![variant.begin.clone()],
+    };
     'all: while !level.is_empty() {
         let mut further = Vec::new();
         for world in &level {

@@ -199,9 +199,10 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
             let host = &mut next.hosts[h];
             host.phase = Phase::Rename(goal);
             match host.member.take() {
-                Some(_) if cause != Cause::Forced => {
-                    Err(format!("I2: healthy data is moved aside for plan {}, which nobody asked for", goal.generation()))
-                }
+                Some(_) if cause != Cause::Forced => Err(format!(
+                    "I2: healthy data is moved aside for plan {}, which nobody asked for",
+                    goal.generation()
+                )),
                 old => {
                     host.aside.extend(old);
                     Ok(())
@@ -441,15 +442,8 @@ fn add_learner(next: &mut World, h: usize, g: u8) -> Result<(), String> {
     let new_urls = next.hosts[h].new_urls;
     raft::commit(next, &leader, leader.grants, true, |m| m.config.add_learner(h, number, new_urls))?;
     let host = &mut next.hosts[h];
-    host.member = Some(Member {
-        cluster,
-        number,
-        index: 0,
-        writes: 0,
-        config: Config::default(),
-        new_urls,
-        virgin: false,
-    });
+    host.member =
+        Some(Member { cluster, number, index: 0, writes: 0, config: Config::default(), new_urls, virgin: false });
     host.staging = None;
     host.phase = Phase::Running;
     Ok(())

@@ -88,7 +88,10 @@ pub fn long() -> Vec<Variant> {
             spooled: true,
             ..Variant::new("late snapshots", formed(3, Budget { wipes: 3, writes: 1, snapshots: 1, ..calm(3) }))
         },
-        Variant { change_urls: true, ..Variant::new("replaced", formed(3, Budget { replaced: 2, writes: 1, ..calm(2) })) },
+        Variant {
+            change_urls: true,
+            ..Variant::new("replaced", formed(3, Budget { replaced: 2, writes: 1, ..calm(2) }))
+        },
         Variant {
             change_urls: true,
             ..Variant::new("replaced and wiped", formed(3, Budget { replaced: 2, wipes: 1, ..calm(2) }))
@@ -101,21 +104,29 @@ pub fn long() -> Vec<Variant> {
         Variant::new("forced twice", formed(3, Budget { requests: 2, crashes: 3, ..calm(3) })),
         Variant {
             late_starts: true,
-            ..Variant::new("forced and taken back", formed(3, Budget { requests: 1, crashes: 3, cancels: 1, writes: 1, ..calm(2) }))
+            ..Variant::new(
+                "forced and taken back",
+                formed(3, Budget { requests: 1, crashes: 3, cancels: 1, writes: 1, ..calm(2) }),
+            )
         },
         Variant::new(
             "taken back, disks",
             formed(3, Budget { requests: 1, crashes: 2, cancels: 1, wipes: 1, ..calm(3) }),
         ),
         Variant::new("adopted alone", {
-            World::blank(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) }).with_life(Cause::Adopted, 1, 1).with_snapshot()
+            World::blank(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })
+                .with_life(Cause::Adopted, 1, 1)
+                .with_snapshot()
         }),
         Variant::new("adopted alone, forced", {
             World::blank(3, Budget { crashes: 2, requests: 1, cancels: 1, ..calm(3) })
                 .with_life(Cause::Adopted, 1, 1)
                 .with_snapshot()
         }),
-        Variant::new("members removed by hand", formed(3, Budget { members: 2, wipes: 1, crashes: 1, writes: 1, ..calm(2) })),
+        Variant::new(
+            "members removed by hand",
+            formed(3, Budget { members: 2, wipes: 1, crashes: 1, writes: 1, ..calm(2) }),
+        ),
         Variant { heartbeat: true, ..Variant::new("heartbeat", formed(3, Budget { wipes: 2, writes: 1, ..calm(2) })) },
         Variant::new("declared lost", formed(3, Budget { declared: 1, wipes: 1, crashes: 1, ..calm(2) })),
         Variant {
@@ -123,13 +134,23 @@ pub fn long() -> Vec<Variant> {
             ..Variant::new("late entries", formed(3, Budget { wipes: 2, delayed: 2, writes: 1, ..calm(2) }))
         },
         Variant { k3s: true, ..Variant::new("k3s", lost(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })) },
-        Variant { k3s: true, ..Variant::new("k3s, forced", formed(3, Budget { requests: 1, crashes: 3, writes: 1, ..calm(2) })) },
-        Variant { k3s: true, partial_views: true, ..Variant::new("k3s, partial", lost(3, Budget { wipes: 1, ..calm(2) })) },
+        Variant {
+            k3s: true,
+            ..Variant::new("k3s, forced", formed(3, Budget { requests: 1, crashes: 3, writes: 1, ..calm(2) }))
+        },
+        Variant {
+            k3s: true,
+            partial_views: true,
+            ..Variant::new("k3s, partial", lost(3, Budget { wipes: 1, ..calm(2) }))
+        },
         Variant {
             static_seed: Some(0),
             conditional: false,
             dead_stay_dead: false,
-            ..Variant::new("no conditional writes, static seed", lost(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) }))
+            ..Variant::new(
+                "no conditional writes, static seed",
+                lost(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) }),
+            )
         },
         Variant::new("five", formed(5, Budget { wipes: 3, ..calm(2) })),
         Variant::new("five, lost", lost(5, calm(1))),
@@ -182,7 +203,11 @@ pub fn without() -> Vec<Variant> {
 
 /// As [`without`], and only in `make model`.
 pub fn without_long() -> Vec<Variant> {
-    let mut renamed = World::blank(3, Budget { replaced: 2, crashes: 1, writes: 2, wipes: 1, ..calm(1) }).with_life(Cause::Init, 0b111, 0b011);
+    let mut renamed = World::blank(3, Budget { replaced: 2, crashes: 1, writes: 2, wipes: 1, ..calm(1) }).with_life(
+        Cause::Init,
+        0b111,
+        0b011,
+    );
     renamed.hosts[2].new_urls = true;
     vec![
         Variant {

@@ -7,10 +7,12 @@ use std::rc::Rc;
 
 use etcd_lifeboat::core::decide::{Decision, ManagedBy, Policy, Rule, Verdict, decide_without};
 use etcd_lifeboat::core::facts::{
-    Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember, LocalVoter, Memory, Observed,
-    PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StoreFacts,
+    Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember,
+    LocalVoter, Memory, Observed, PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StoreFacts,
 };
-use etcd_lifeboat::core::model::{ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName};
+use etcd_lifeboat::core::model::{
+    ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName,
+};
 use etcd_lifeboat::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter, VotersRecord};
 use etcd_lifeboat::core::select::{Candidate, SnapshotFact};
 
@@ -323,19 +325,20 @@ impl View {
             cancelled: p.cancelled,
             request: p.request.map(request_id),
         });
-        let roll_call = s.entries.iter().enumerate().filter(|(_, (e, _))| *e != Entry::None).map(|(h, (e, remembers))| RollEntry {
-            node: node(h),
-            peer_urls: urls_of(h, self.urls & (1 << h) != 0),
-            state: match e {
-                Entry::Withdrawn => RollState::Withdrawn,
-                Entry::Stopped(r) => RollState::Stopped(request_id(*r)),
-                _ => RollState::Empty,
-            },
-            remembers: Generation(0),
-            remembers_cluster: *remembers,
-            age_seconds: if *e == Entry::Stale { 1000 } else { 1 },
-            waiting_seconds: 1000,
-        });
+        let roll_call =
+            s.entries.iter().enumerate().filter(|(_, (e, _))| *e != Entry::None).map(|(h, (e, remembers))| RollEntry {
+                node: node(h),
+                peer_urls: urls_of(h, self.urls & (1 << h) != 0),
+                state: match e {
+                    Entry::Withdrawn => RollState::Withdrawn,
+                    Entry::Stopped(r) => RollState::Stopped(request_id(*r)),
+                    _ => RollState::Empty,
+                },
+                remembers: Generation(0),
+                remembers_cluster: *remembers,
+                age_seconds: if *e == Entry::Stale { 1000 } else { 1 },
+                waiting_seconds: 1000,
+            });
         let snapshots = s.snapshots.iter().enumerate().map(|(i, (cluster, life, revision, listed))| SnapshotFact {
             name: SnapshotName::new(&snapshot_name(i)).unwrap(),
             manifest: Ok(Candidate {
@@ -356,9 +359,10 @@ impl View {
         StoreFacts {
             plan: s.plans.len().checked_sub(1).map(|newest| self.plan_facts(newest, s)),
             lives: lives.collect(),
-            heartbeat: s
-                .heartbeat
-                .map(|(g, young)| HeartbeatFact { generation: Generation(u64::from(g)), age_seconds: if young { 10 } else { 1_000_000 } }),
+            heartbeat: s.heartbeat.map(|(g, young)| HeartbeatFact {
+                generation: Generation(u64::from(g)),
+                age_seconds: if young { 10 } else { 1_000_000 },
+            }),
             roll_call: roll_call.collect(),
             snapshots: snapshots.collect(),
         }
@@ -462,7 +466,11 @@ impl View {
     /// Other hosts that stand in the roll call, as this view shows it.
     pub fn present(&self) -> u8 {
         let Some(s) = &self.store else { return 0 };
-        s.entries.iter().enumerate().filter(|(_, (e, _))| *e == Entry::Fresh).fold(1 << self.me, |all, (h, _)| all | 1 << h)
+        s.entries
+            .iter()
+            .enumerate()
+            .filter(|(_, (e, _))| *e == Entry::Fresh)
+            .fold(1 << self.me, |all, (h, _)| all | 1 << h)
     }
 
     pub fn store_is_unknown(&self) -> bool {

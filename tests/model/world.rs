@@ -357,7 +357,8 @@ impl World {
             (host.aside.len(), host.staging, host.started, host.highest, host.consumed, host.request).hash(&mut hasher);
             (host.request_failed, host.new_urls, host.entry, host.entry_remembers, host.in_flight).hash(&mut hasher);
             for p in &self.plans {
-                (p.seed as usize == h, p.initial.0[h], p.listed >> h & 1, p.listed_urls >> h & 1, p.marks[h]).hash(&mut hasher);
+                (p.seed as usize == h, p.initial.0[h], p.listed >> h & 1, p.listed_urls >> h & 1, p.marks[h])
+                    .hash(&mut hasher);
                 (p.next_number[h], p.ghost_config.0[h], p.ghost_fresh >> h & 1).hash(&mut hasher);
                 for (voters, _) in &p.records {
                     (voters >> h & 1).hash(&mut hasher);
@@ -474,15 +475,8 @@ impl World {
             if started & (1 << h) == 0 {
                 continue;
             }
-            host.member = Some(Member {
-                cluster,
-                number: 0,
-                index: 1,
-                writes: 0,
-                config,
-                new_urls: false,
-                virgin: false,
-            });
+            host.member =
+                Some(Member { cluster, number: 0, index: 1, writes: 0, config, new_urls: false, virgin: false });
             host.highest = cluster;
             host.phase = Phase::Running;
             fresh |= 1 << h;

@@ -19,9 +19,7 @@ fn standing(look: &Look<'_>, request: Option<&str>) -> Vec<NodeName> {
     };
     let fresh = |name: &NodeName| {
         look.store().is_some_and(|s| {
-            s.roll_call
-                .iter()
-                .any(|e| e.node == *name && e.age_seconds < ROLL_CALL_TTL_SECONDS && counts(&e.state))
+            s.roll_call.iter().any(|e| e.node == *name && e.age_seconds < ROLL_CALL_TTL_SECONDS && counts(&e.state))
         })
     };
     look.configured().into_iter().filter(|n| *n == look.policy.node || fresh(n)).collect()
@@ -102,7 +100,10 @@ pub(super) fn recorded_or_seen(look: &Look<'_>) -> Vec<Configuration> {
 fn seen(look: &Look<'_>, recorded_in: String, members: &[LocalVoter]) -> Configuration {
     let name = |m: &LocalVoter| {
         let known = look.policy.members.iter().find(|c| c.peer_urls.iter().any(|u| m.peer_urls.contains(u)));
-        known.map(|c| c.name.clone()).or_else(|| NodeName::new(&m.name).ok()).or_else(|| NodeName::new(&m.id.to_string()).ok())
+        known
+            .map(|c| c.name.clone())
+            .or_else(|| NodeName::new(&m.name).ok())
+            .or_else(|| NodeName::new(&m.id.to_string()).ok())
     };
     let voters = members.iter().filter(|m| !m.is_learner);
     let voters = voters.filter_map(|m| Some(Voter { name: name(m)?, peer_urls: m.peer_urls.clone() })).collect();

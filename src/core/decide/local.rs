@@ -189,7 +189,8 @@ pub(super) fn follow_forced_plan(look: &Look<'_>) -> Option<Verdict> {
             )
         });
     }
-    if let Some(wait) = super::cluster::others_not_stopped(look, Rule::F1, plan.request.as_deref().unwrap_or_default()) {
+    if let Some(wait) = super::cluster::others_not_stopped(look, Rule::F1, plan.request.as_deref().unwrap_or_default())
+    {
         return Some(wait);
     }
     Some(Verdict::new(
