@@ -88,17 +88,17 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         name: "configuration, on a host without data",
         dimensions: &[
-            d("flags", &["agree", "force a new cluster"]),
             d("managed_by", &["systemd", "kubeadm before init", "k3s"]),
+            d("roll call", &["all", "a majority", "a majority and other hosts"]),
+            d("peer_wait", &["over", "not over"]),
+            d("seed", &["elected", "this host", "another host"]),
             d("store", &["empty", "restore plan", "restore plan of another seed"]),
             d("snapshots", &["none", "as planned", "untrusted"]),
             d("pin", &["none", "present", "missing"]),
-            d("autorestore", &["on", "off"]),
             d("broken", &["none", "the best", "more than fallback"]),
-            d("roll call", &["all", "a majority", "a majority and other hosts"]),
-            d("seed", &["elected", "this host", "another host"]),
+            d("autorestore", &["on", "off"]),
             d("state", &["new", "existing", "existing and --init-empty"]),
-            d("peer_wait", &["over", "not over"]),
+            d("flags", &["agree", "force a new cluster"]),
         ],
     },
 ];
@@ -311,7 +311,7 @@ fn stories(value: &str) -> Vec<SnapshotFact> {
         "of another cluster" => untrusted("it belongs to the cluster staging"),
         "without a digest" => untrusted("its manifest names no sha256"),
         "of two lives" => vec![of_newest_life("new-life", 10), snapshot("old-life", 500)],
-        "1001" => (0..1001).map(|i| snapshot(&format!("s{i:04}"), i64::from((i * 7) % 1001))).collect(),
+        "1001" => (0..1001).map(|i| snapshot(&format!("s{i:04}"), i64::from((i * 8) % 1001))).collect(),
         "the best cut short" => vec![snapshot("planned", 5), changed("cut", |c| c.payload_present = false)],
         "the best found damaged" => {
             vec![snapshot("planned", 5), changed("rotten", |c| c.damaged = Some("a page".into()))]

@@ -1,7 +1,7 @@
 //! I8: when faults have ended and all hosts and the store are up, every host reaches an end in a bounded number of rounds: etcd runs, or it waits for or
 //! refuses what only a person can decide.
 
-use etcd_lifeboat::core::decide::{Decision, WaitReason};
+use etcd_lifeboat::core::decide::{Decision, Rule, WaitReason};
 
 use super::environment::{self, Action};
 use super::raft;
@@ -13,12 +13,15 @@ use super::world::{Budget, Phase, World};
 /// More rounds than any end needs: each host does one step in each.
 const MOST_ROUNDS: usize = 150;
 
-/// Whether a host may stay in this: a person must act.
-fn names_a_person(decision: &Decision) -> bool {
-    matches!(
-        decision,
-        Decision::Refuse { .. } | Decision::Wait { reason: WaitReason::QuorumLost | WaitReason::VotersGone }
-    )
+/// Whether a host may stay in this: a person must act, and is told what to do.
+fn names_a_person(rule: Rule, decision: &Decision) -> bool {
+    match decision {
+        Decision::Refuse { .. } => true,
+        Decision::Wait { reason: WaitReason::QuorumLost | WaitReason::VotersGone } => true,
+        // On k3s: that the others are stopped for the restore that was asked for.
+        Decision::Wait { reason: WaitReason::Peers } => matches!(rule, Rule::F1 | Rule::F2),
+        _ => false,
+    }
 }
 
 fn one_step(world: &World, variant: &Variant, decider: &mut Decider, h: usize) -> step::After {
@@ -39,10 +42,8 @@ pub fn settle(world: &World, variant: &Variant, decider: &mut Decider) -> Result
     if let Some(ships) = now.spooled.take() {
         now.snapshots.push(ships);
     }
-    if let Some(cancel) = now.cancel.take() {
-        // The person's command goes on to its end, or gives up.
-        let _ = cancel;
-    }
+    // A person's command that was not finished is not gone on with.
+    now.cancel = None;
     let hosts = now.hosts.len();
     for round in 1..=MOST_ROUNDS {
         let before = now.clone();
@@ -63,13 +64,22 @@ pub fn settle(world: &World, variant: &Variant, decider: &mut Decider) -> Result
             }
         }
         if now == before {
-            for h in (0..hosts).filter(|h| !raft::is_up(&now, *h)) {
-                let Some(view) = view::views(&now, variant, h).into_iter().next() else { continue };
-                let (rule, decision) = decider.decide(variant, &view);
-                if !names_a_person(&decision) {
+            let down = (0..hosts).filter(|h| !raft::is_up(&now, *h));
+            let stay: Vec<(usize, Rule, Decision)> = down
+                .filter_map(|h| {
+                    let view = view::views(&now, variant, h).into_iter().next()?;
+                    let (rule, decision) = decider.decide(variant, &view);
+                    Some((h, rule, decision))
+                })
+                .collect();
+            // Who waits for the data or the vote of a host that a person must decide on, waits for that person.
+            let asked = stay.iter().any(|(_, rule, decision)| names_a_person(*rule, decision));
+            for (h, rule, decision) in &stay {
+                let for_others =
+                    asked && matches!(decision, Decision::Wait { reason: WaitReason::RollCall | WaitReason::Peers });
+                if !names_a_person(*rule, decision) && !for_others {
                     return Err(format!(
-                        "h{h} stays in {:?} with {rule} {decision}, which no person is asked to end:\n{now:#?}",
-                        now.hosts[h].phase
+                        "h{h} stays with {rule} {decision}, which no person is asked to end:\n{now:#?}"
                     ));
                 }
             }
