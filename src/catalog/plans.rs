@@ -218,6 +218,7 @@ mod tests {
     use crate::catalog::memory::MemoryStore;
     use crate::catalog::snapshots_tests::records;
     use crate::core::model::{ClusterId, Nonce};
+    use crate::core::plan::Voter;
 
     /// After the last number there is no next life; a counter must not wrap to the first one either.
     #[tokio::test]
@@ -243,6 +244,58 @@ mod tests {
             let history = plans.history(Generation(0)).await;
             assert_eq!(history.is_ok(), followed, "{generation}: {history:?}");
             store.remove(&keys::plan(plan.generation));
+        }
+    }
+
+    /// A plan that was forced, or taken back, says nothing about the life before it: what that one recorded still counts.
+    #[tokio::test]
+    async fn lives_behind_forced_and_cancelled_plans_keep_their_voters() {
+        use PlanCause::{Forced, Init, Restore};
+        let voter = |name: &str| Voter { name: NodeName::new(name).unwrap(), peer_urls: vec![] };
+        for (causes, cancelled, lost, expected) in [
+            (vec![Init, Restore], None, None, vec![]),
+            (vec![Init, Forced], None, None, vec![1]),
+            (vec![Init, Forced], Some(2), None, vec![1]),
+            (vec![Init, Forced], None, Some(1), vec![]),
+            (vec![Init, Forced, Forced], None, None, vec![1, 2]),
+            (vec![Init, Forced, Forced], Some(2), None, vec![1]),
+            (vec![Init, Forced, Restore], None, None, vec![]),
+        ] {
+            let plans = Plans::new(records(MemoryStore::new(), "0123456789abcdef", "prod"));
+            for (i, cause) in causes.iter().enumerate() {
+                let generation = Generation(i as u64 + 1);
+                let plan = Plan {
+                    generation,
+                    cause: *cause,
+                    request: None,
+                    snapshot: None,
+                    excluded: vec![],
+                    voters: vec![voter("cp1"), voter("cp2")],
+                    token: "t".into(),
+                    cluster_id: ClusterId(generation.0),
+                    bump_revision: None,
+                    seed: NodeName::new("cp1").unwrap(),
+                    created: "2024-01-15T10:30:00Z".parse().unwrap(),
+                    nonce: Nonce([1; 16]),
+                };
+                plans.create(&plan).await.unwrap();
+            }
+            let word = |generation| PersonsWord {
+                generation: Generation(generation),
+                by: NodeName::new("cp1").unwrap(),
+                reason: String::new(),
+                at: "2024-01-15T10:30:00Z".parse().unwrap(),
+                nonce: Nonce([2; 16]),
+            };
+            if let Some(generation) = cancelled {
+                plans.cancel(&word(generation)).await.unwrap();
+            }
+            if let Some(generation) = lost {
+                plans.declare_lost(&word(generation)).await.unwrap();
+            }
+            let (lives, _) = plans.history(Generation(0)).await.unwrap();
+            let may_live: Vec<u64> = lives.iter().filter(|l| !l.may_live.is_empty()).map(|l| l.generation.0).collect();
+            assert_eq!(may_live, expected, "{causes:?}, taken back {cancelled:?}, lost {lost:?}");
         }
     }
 }

@@ -58,7 +58,7 @@ fn start(world: &mut World, h: usize) -> Result<(), String> {
         if let Some(g) = world.life(cluster) {
             let plan = world.plan_mut(g);
             if plan.ghost_fresh & (1 << h) != 0 {
-                return Err(format!("I3: a host starts a second time in life {g} with an empty log"));
+                return Err(format!("I3: a slot that has started in life {g} starts in it again with an empty log"));
             }
             plan.ghost_fresh |= 1 << h;
         }
@@ -446,6 +446,8 @@ fn add_learner(next: &mut World, h: usize, g: u8) -> Result<(), String> {
         Some(Member { cluster, number, index: 0, writes: 0, config: Config::default(), new_urls, virgin: false });
     host.staging = None;
     host.phase = Phase::Running;
+    // From here on it may have voted: the plan's data is not for this slot any more.
+    next.plan_mut(g).ghost_fresh |= 1 << h;
     Ok(())
 }
 

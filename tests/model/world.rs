@@ -249,7 +249,7 @@ pub struct Plan {
     pub ghost_broken: bool,
     /// Writes that were acknowledged in it.
     pub ghost_acked: u16,
-    /// Hosts that have started in it with an empty log.
+    /// Hosts that have started in it, with the plan's data or as a new member: each may have voted.
     pub ghost_fresh: u8,
 }
 

@@ -191,12 +191,17 @@ pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
             .hint("check etcd.data_dir (is another etcd running here?) and the folder of the store; if the cluster is the right one, type: lifeboat adopt"),
         );
     };
+    // The plan's member may have been removed from it since; a list that could not be read does not say so.
+    let urls = look.policy.peer_urls();
+    let member_there =
+        cluster.members.is_empty() || cluster.members.iter().any(|m| m.peer_urls.iter().any(|u| urls.contains(u)));
     let how = match look.plan() {
         Some(newest)
             if newest.plan.generation == life.generation
                 && newest.plan.is_built()
                 // k3s and rke2 build the seed's data only.
                 && !look.policy.managed_by.resets_one_node()
+                && member_there
                 && !newest.cancelled
                 && newest.plan.lists(&look.policy.node, look.policy.peer_urls())
                 && !look.marked(newest) =>
