@@ -2,7 +2,7 @@
 
 use super::raft;
 use super::variant::{Safeguard, Variant};
-use super::world::{Budget, Cause, Config, Entry, MOST, Mark, Phase, Snapshot, World};
+use super::world::{Budget, Cause, Config, Entry, Goal, MOST, Mark, Phase, Snapshot, Staging, World};
 
 /// Nothing more may go wrong.
 pub fn calm(generations: u8) -> Budget {
@@ -57,16 +57,14 @@ fn shrunk_and_taken_back(left: Budget) -> World {
 /// Runs in `make test`, in a build that is not optimised.
 pub fn short() -> Vec<Variant> {
     vec![
-        Variant::new("init", World::blank(3, Budget { crashes: 1, ..calm(1) })),
-        Variant::new("lost", lost(3, Budget { crashes: 1, ..calm(1) })),
+        Variant::new("init", World::blank(3, calm(1))),
+        Variant::new("lost", lost(3, calm(1))),
         Variant::new("one wiped, joins", formed(3, Budget { wipes: 1, writes: 1, ..calm(2) })),
         Variant::new("two wiped", formed(3, Budget { wipes: 2, ..calm(2) })),
         Variant::new("forced", formed(3, Budget { requests: 1, crashes: 2, ..calm(2) })),
-        Variant::new("adopted alone", {
-            World::blank(3, Budget { crashes: 1, writes: 1, ..calm(2) }).with_life(Cause::Adopted, 1, 1).with_snapshot()
-        }),
-        Variant::new("shrunk, forced", shrunk(Budget { requests: 1, crashes: 1, ..calm(2) })),
-        Variant::new("shrunk, taken back", shrunk_and_taken_back(Budget { crashes: 1, ..calm(3) })),
+        Variant::new("adopted alone", { World::blank(3, calm(2)).with_life(Cause::Adopted, 1, 1).with_snapshot() }),
+        Variant::new("shrunk, forced", shrunk(Budget { requests: 1, ..calm(2) })),
+        Variant::new("shrunk, taken back", shrunk_and_taken_back(calm(3))),
         Variant { k3s: true, ..Variant::new("k3s", lost(3, calm(1))) },
     ]
 }
@@ -172,6 +170,20 @@ fn planned(hosts: usize, left: Budget) -> World {
     world
 }
 
+/// As [`planned`]; the first hosts are about to follow the plan, and the last one has followed it and lost its disk.
+fn followed(left: Budget) -> World {
+    let mut world = planned(3, left);
+    for host in &mut world.hosts[..2] {
+        host.staging = Some(Staging { generation: 1, of_mark: false });
+        host.phase = Phase::Withdraw(Goal::Apply(1));
+    }
+    world.hosts[2].started = 1 << 1;
+    world.hosts[2].highest = 1;
+    world.plans[0].marks[2] = Some(Mark::Apply);
+    world.plans[0].ghost_fresh = 0b100;
+    world
+}
+
 /// Two of three have lost their disks after a write was acknowledged; the third holds it.
 fn two_of_three_lost(left: Budget) -> World {
     let mut world = formed(3, left);
@@ -206,8 +218,8 @@ pub fn without() -> Vec<Variant> {
         v(Safeguard::StoreUnknown, lost(3, calm(1))),
         v(Safeguard::RecordedVoters, World::blank(3, calm(2)).with_life(Cause::Adopted, 1, 1).with_snapshot()),
         Variant { spooled: true, ..v(Safeguard::StillTheBest, restored_late) },
-        v(Safeguard::WithdrawnEntries, planned(3, Budget { wipes: 1, ..calm(2) })),
-        v(Safeguard::MarksTakenBySeed, planned(3, Budget { wipes: 1, ..calm(2) })),
+        v(Safeguard::WithdrawnEntries, followed(calm(2))),
+        v(Safeguard::MarksTakenBySeed, followed(calm(2))),
     ]
 }
 
