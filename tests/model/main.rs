@@ -3,7 +3,8 @@
 //! `cargo test --test model` runs the short variants; `make model` the long ones (`LIFEBOAT_MODEL=long`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test reports")]
-#![allow(missing_docs, unreachable_pub, reason = "a test")]
+#![allow(missing_docs, unreachable_pub, clippy::print_stdout, reason = "a test")]
+#![allow(clippy::disallowed_methods, reason = "a test measures how long it searches")]
 
 mod ends;
 mod environment;

@@ -132,7 +132,7 @@ pub fn search(variant: &Variant, limit: usize, every: usize) -> Found {
                 if let Slot::Vacant(slot) = from.entry(key(&next)) {
                     slot.insert((here, action));
                     found.states += 1;
-                    if found.states % every == 0 {
+                    if found.states.is_multiple_of(every) {
                         found.samples.push(next.clone());
                     }
                     further.push(next);

@@ -62,7 +62,7 @@ pub fn short() -> Vec<Variant> {
         Variant::new("one wiped, joins", formed(3, Budget { wipes: 1, writes: 1, ..calm(2) })),
         Variant::new("two wiped", formed(3, Budget { wipes: 2, ..calm(2) })),
         Variant::new("forced", formed(3, Budget { requests: 1, crashes: 2, ..calm(2) })),
-        Variant::new("adopted alone", { World::blank(3, calm(2)).with_life(Cause::Adopted, 1, 1).with_snapshot() }),
+        Variant::new("adopted alone", World::blank(3, calm(2)).with_life(Cause::Adopted, 1, 1).with_snapshot()),
         Variant::new("shrunk, forced", shrunk(Budget { requests: 1, ..calm(2) })),
         Variant::new("shrunk, taken back", shrunk_and_taken_back(calm(3))),
         Variant { k3s: true, ..Variant::new("k3s", lost(3, calm(1))) },
