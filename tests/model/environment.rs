@@ -309,6 +309,7 @@ pub fn act(world: &World, variant: &Variant, action: Action) -> After {
             let generation = world.cancel?.generation;
             next.plan_mut(generation).cancelled = true;
             next.cancel = None;
+            raft::not_given_up(&mut next, generation);
         }
         Action::DeclareLost => {
             left.declared -= 1;

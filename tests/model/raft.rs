@@ -120,7 +120,9 @@ pub fn write(world: &mut World, leader: &Leader, quorum: u8) -> Result<(), Strin
     if let Some(g) = world.life(leader.cluster) {
         world.plan_mut(g).ghost_acked |= bit;
         // What is still written into a life that a person's plan has taken back is lost by that person's word.
-        let forced = (g + 1..=world.newest()).any(|later| world.plan(later).cause == super::world::Cause::Forced);
+        let forced = (g + 1..=world.newest())
+            .map(|later| world.plan(later))
+            .any(|p| p.cause == super::world::Cause::Forced && !p.cancelled);
         if forced || world.plan(g).ghost_broken {
             world.ghost_excused |= bit;
         }
@@ -141,7 +143,7 @@ pub fn count_disks(world: &mut World) {
                 let host = &world.hosts[*h];
                 host.member
                     .iter()
-                    .chain(&host.aside)
+                    .chain(host.aside.iter().map(|(_, m)| m))
                     .any(|m| m.cluster == plan.cluster && config.is_voter(*h, m.number))
             })
             .count() as u32;
@@ -149,6 +151,16 @@ pub fn count_disks(world: &mut World) {
             let acked = plan.ghost_acked;
             world.plan_mut(g).ghost_broken = true;
             world.ghost_excused |= acked;
+        }
+    }
+}
+
+/// A forced plan was taken back before it came alive: what the life before it has acknowledged is not given up after all.
+pub fn not_given_up(world: &mut World, generation: u8) {
+    for g in 1..generation {
+        let plan = world.plan(g);
+        if !plan.ghost_broken && !plan.lost && (g + 1..=world.newest()).all(|later| world.plan(later).cancelled) {
+            world.ghost_excused &= !world.plan(g).ghost_acked;
         }
     }
 }

@@ -204,7 +204,7 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
                     goal.generation()
                 )),
                 old => {
-                    host.aside.extend(old);
+                    host.aside.extend(old.map(|m| (goal.generation(), m)));
                     Ok(())
                 }
             }
@@ -236,17 +236,20 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
         }
         Phase::Quarantine => {
             let host = &mut next.hosts[h];
-            host.aside.extend(host.member.take());
+            let member = host.member.take();
+            host.aside.extend(member.map(|m| (0, m)));
             host.phase = Phase::Gate;
             Ok(())
         }
         Phase::PutBack(g) => {
-            let cluster = world.plan(g).cluster;
+            let any = variant.lacks(Safeguard::PutBackItsOwn);
             let host = &mut next.hosts[h];
             let newer = host.member.take();
-            let older = host.aside.iter().rposition(|m| m.cluster != cluster).map(|i| host.aside.remove(i));
-            host.aside.extend(newer);
+            // Only what was moved aside for this very plan: anything else may be years old, and its votes forgotten.
+            let older = host.aside.iter().rposition(|(plan, _)| any || *plan == g).map(|i| host.aside.remove(i).1);
+            host.aside.extend(newer.map(|m| (0, m)));
             host.member = older;
+            host.staging = None;
             host.phase = Phase::Gate;
             Ok(())
         }

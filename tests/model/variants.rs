@@ -2,7 +2,7 @@
 
 use super::raft;
 use super::variant::{Safeguard, Variant};
-use super::world::{Budget, Cause, Config, Entry, Goal, MOST, Mark, Phase, Snapshot, Staging, World};
+use super::world::{Budget, Cause, Config, Entry, Goal, MOST, Mark, Member, Phase, Snapshot, Staging, World};
 
 /// Nothing more may go wrong.
 pub fn calm(generations: u8) -> Budget {
@@ -42,6 +42,30 @@ fn shrunk(left: Budget) -> World {
     world
 }
 
+/// A forced plan is on its way and can still be taken back: the first host is about to move its data aside for it.
+fn following(left: Budget) -> World {
+    let mut world = formed(3, left).with_life(Cause::Forced, 0b111, 0);
+    let (g, plan) = (2, &mut world.plans[1]);
+    plan.snapshot = Some(0);
+    plan.marks[0] = Some(Mark::Apply);
+    world.hosts[0].started |= 1 << g;
+    world.hosts[0].highest = g;
+    world.hosts[0].staging = Some(Staging { generation: g, of_mark: true });
+    world.hosts[0].phase = Phase::MoveAside(Goal::Apply(g));
+    // Since the snapshot, a write was acknowledged by the others.
+    for host in &mut world.hosts {
+        if let Some(m) = &mut host.member {
+            (m.index, m.writes) = (2, 0b11);
+        }
+    }
+    world.next_write = 2;
+    world.ghost_acked = 0b11;
+    world.ghost_excused = 0b10;
+    world.plans[0].ghost_acked = 0b10;
+    world.plans[0].ghost_index = 2;
+    world
+}
+
 /// The same, after a forced plan that was taken back.
 fn shrunk_and_taken_back(left: Budget) -> World {
     let mut world = shrunk(left);
@@ -65,6 +89,7 @@ pub fn short() -> Vec<Variant> {
         Variant::new("adopted alone", World::blank(3, calm(2)).with_life(Cause::Adopted, 1, 1).with_snapshot()),
         Variant::new("shrunk, forced", shrunk(Budget { requests: 1, ..calm(2) })),
         Variant::new("shrunk, taken back", shrunk_and_taken_back(calm(3))),
+        Variant::new("taken back half way", following(Budget { crashes: 1, cancels: 1, wipes: 1, ..calm(3) })),
         Variant { k3s: true, ..Variant::new("k3s", lost(3, calm(1))) },
     ]
 }
@@ -109,7 +134,7 @@ pub fn long() -> Vec<Variant> {
         },
         Variant::new(
             "taken back, disks",
-            formed(3, Budget { requests: 1, crashes: 2, cancels: 1, wipes: 1, ..calm(3) }),
+            formed(3, Budget { requests: 1, crashes: 2, cancels: 1, wipes: 1, writes: 1, ..calm(3) }),
         ),
         Variant::new("adopted alone", {
             World::blank(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })
@@ -218,6 +243,17 @@ pub fn without() -> Vec<Variant> {
         v(Safeguard::StoreUnknown, lost(3, calm(1))),
         v(Safeguard::RecordedVoters, World::blank(3, calm(2)).with_life(Cause::Adopted, 1, 1).with_snapshot()),
         Variant { spooled: true, ..v(Safeguard::StillTheBest, restored_late) },
+        v(Safeguard::PutBackItsOwn, {
+            // The first host was removed and joined again long ago; what it had then still lies there. Then it lost its disk's newer part.
+            let mut world = following(Budget { cancels: 1, crashes: 1, ..calm(2) });
+            let old = world.hosts[0].member.take();
+            world.hosts[0].aside = old.map(|m| (0, Member { writes: 1, index: 1, ..m })).into_iter().collect();
+            // Of the two others, one has not received the newest write.
+            if let Some(m) = &mut world.hosts[1].member {
+                (m.index, m.writes) = (1, 1);
+            }
+            world
+        }),
         v(Safeguard::WithdrawnEntries, followed(calm(2))),
         v(Safeguard::MarksTakenBySeed, followed(calm(2))),
     ]

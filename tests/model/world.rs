@@ -185,8 +185,8 @@ pub enum Entry {
 pub struct Host {
     pub phase: Phase,
     pub member: Option<Member>,
-    /// Oldest first.
-    pub aside: Vec<Member>,
+    /// Oldest first, with the plan that each was moved aside for; 0: for a join.
+    pub aside: Vec<(u8, Member)>,
     pub staging: Option<Staging>,
     /// Bits of generations.
     pub started: u8,
@@ -351,7 +351,7 @@ impl World {
             let mut hasher = DefaultHasher::new();
             let host = &self.hosts[h];
             std::mem::discriminant(&host.phase).hash(&mut hasher);
-            for m in host.member.iter().chain(&host.aside) {
+            for m in host.member.iter().chain(host.aside.iter().map(|(_, m)| m)) {
                 (m.cluster, m.number, m.index, m.writes, m.new_urls, m.virgin).hash(&mut hasher);
             }
             (host.aside.len(), host.staging, host.started, host.highest, host.consumed, host.request).hash(&mut hasher);
@@ -381,7 +381,7 @@ impl World {
         }
         self.hosts = order.iter().map(|old| self.hosts[*old].clone()).collect();
         for host in &mut self.hosts {
-            for m in host.member.iter_mut().chain(&mut host.aside) {
+            for m in host.member.iter_mut().chain(host.aside.iter_mut().map(|(_, m)| m)) {
                 m.config = m.config.permuted(order);
             }
             if let Phase::Barring(_, todo) = &mut host.phase {

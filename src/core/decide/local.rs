@@ -300,8 +300,22 @@ pub(super) fn damaged_or_foreign(look: &Look<'_>) -> Option<Verdict> {
     })
 }
 
-/// D3: the data was built for a plan that a person has taken back since.
+/// D3: the data was built for a plan that a person has taken back since, or was moved aside for it when the power went.
 pub(super) fn cancelled_since(look: &Look<'_>) -> Option<Verdict> {
+    if let Some(newest) = look.plan()
+        && newest.cancelled
+        && look.data_known()?.is_void()
+        && look.staging_belongs_to_mark(newest)
+    {
+        let generation = newest.plan.generation;
+        return Some(Verdict::new(
+            Rule::D3,
+            Decision::PutBack { generation },
+            format!(
+                "this host was about to follow plan {generation}, which was cancelled since: what was moved aside for it counts again"
+            ),
+        ));
+    }
     let id = look.cluster_id()?;
     let life = look.store()?.life_of(id)?;
     life.cancelled.then(|| {
