@@ -30,8 +30,8 @@ test: cargo tools ## all tests: units, real etcd of three releases, real S3 serv
 
 # Optimised, with the dependencies of the other tests.
 model: cargo ## every order of crashes, lost disks and joins that several hosts can go through, minutes; MODEL_LIMIT=n worlds per variant
-	LIFEBOAT_MODEL=long LIFEBOAT_MODEL_LIMIT=$(or $(MODEL_LIMIT),3000000) cargo test $(FEATURES) --test model \
-	  --config 'profile.dev.package.etcd-lifeboat.opt-level=2' -- --include-ignored --nocapture --test-threads=1
+	LIFEBOAT_MODEL=long LIFEBOAT_MODEL_LIMIT=$(or $(MODEL_LIMIT),1000000) cargo test $(FEATURES) --test model \
+	  --config 'profile.dev.package.etcd-lifeboat.opt-level=2' -- --include-ignored --nocapture --test-threads=2
 
 check: cargo tools ## format, lints, and the direction of imports
 	cargo fmt --check

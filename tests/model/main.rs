@@ -66,7 +66,7 @@ fn short_variants_hold() {
 #[test]
 #[ignore = "minutes: make model"]
 fn long_variants_hold() {
-    holds(&variants::long(), std::env::var("LIFEBOAT_MODEL_LIMIT").map_or(3_000_000, |l| l.parse().unwrap()), 200);
+    holds(&variants::long(), std::env::var("LIFEBOAT_MODEL_LIMIT").map_or(1_000_000, |l| l.parse().unwrap()), 200);
 }
 
 /// Each safeguard is there for something: without it, an invariant breaks.

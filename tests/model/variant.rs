@@ -25,6 +25,8 @@ pub enum Safeguard {
     WithdrawnEntries,
     /// The seed takes the marks of the hosts that it counts.
     MarksTakenBySeed,
+    /// A renewal of an entry never arrives after the withdrawal that followed it. Only k3s rests on that.
+    RenewalsInOrder,
     /// What is put back after a plan was taken back is what was moved aside for it.
     PutBackItsOwn,
     /// Voters are recorded before a member is removed or promoted, not after it.

@@ -254,6 +254,31 @@ pub fn without() -> Vec<Variant> {
             }
             world
         }),
+        Variant {
+            k3s: true,
+            dead_stay_dead: false,
+            ..v(Safeguard::RenewalsInOrder, {
+                // The seed has restored and serves alone; a renewal from before that is still on its way. The last host lost its disk.
+                let mut world = planned(3, calm(2));
+                let one = Config::planned(1, 0);
+                let plan = &mut world.plans[0];
+                (plan.initial, plan.ghost_config, plan.ghost_served, plan.ghost_fresh) = (one, one, true, 0b101);
+                (plan.marks[0], plan.marks[2]) = (Some(Mark::Apply), Some(Mark::Join));
+                (world.hosts[0].started, world.hosts[2].started) = (1 << 1, 1 << 1);
+                let seed = &mut world.hosts[0];
+                seed.member = Some(Member {
+                    cluster: 1,
+                    number: 0,
+                    index: 1,
+                    writes: 1,
+                    config: one,
+                    new_urls: false,
+                    virgin: false,
+                });
+                (seed.phase, seed.entry, seed.in_flight) = (Phase::Running, Entry::Withdrawn, true);
+                world
+            })
+        },
         v(Safeguard::WithdrawnEntries, followed(calm(2))),
         v(Safeguard::MarksTakenBySeed, followed(calm(2))),
     ]
