@@ -167,11 +167,6 @@ pub fn long() -> Vec<Variant> {
             ..Variant::new("k3s, partial", lost(3, Budget { wipes: 1, ..calm(2) }))
         },
         Variant {
-            k3s: true,
-            dead_stay_dead: false,
-            ..Variant::new("k3s, late entries", lost(3, Budget { crashes: 1, wipes: 1, delayed: 2, ..calm(2) }))
-        },
-        Variant {
             static_seed: Some(0),
             conditional: false,
             dead_stay_dead: false,
