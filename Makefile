@@ -16,7 +16,7 @@ EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export LIFEBOAT_TOOLS := $(TOOLS)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools cargo check test soak lab demo bench deb rpm packages-check package-tree cargo-deb
+.PHONY: help tools cargo check test model soak lab demo bench deb rpm packages-check package-tree cargo-deb
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ test: cargo tools ## all tests: units, real etcd of three releases, real S3 serv
 soak: cargo tools ## random faults on three hosts: ROUNDS=200 SEED=any number
 	LIFEBOAT_ROUNDS=$(or $(ROUNDS),200) LIFEBOAT_SEED=$(SEED) cargo test $(FEATURES) --test several whatever_happens -- --nocapture
 
+# Optimised, with the dependencies of the other tests.
+model: cargo ## every order of crashes, lost disks and joins that several hosts can go through, minutes; MODEL_LIMIT=n worlds per variant
+	LIFEBOAT_MODEL=long LIFEBOAT_MODEL_LIMIT=$(or $(MODEL_LIMIT),1000000) cargo test $(FEATURES) --test model \
+	  --config 'profile.dev.package.etcd-lifeboat.opt-level=2' -- --include-ignored --nocapture --test-threads=2
+
 check: cargo tools ## format, lints, and the direction of imports
 	cargo fmt --check
 	cargo clippy --all-targets $(FEATURES) -- -D warnings
@@ -42,7 +47,7 @@ lab: cargo tools $(if $(LIFEBOAT_DEB),,deb) ## stories on hosts with real system
 	tests/lab/rootfs.sh prerequisites
 	for suite in bookworm trixie; do tests/lab/as-root.sh tests/lab/rootfs.sh $$suite || exit 1; done
 	LIFEBOAT_DEB="$(if $(LIFEBOAT_DEB),$(abspath $(LIFEBOAT_DEB)),$$(echo $(CURDIR)/target/debian/etcd-lifeboat_*_amd64.deb))" cargo test $(FEATURES) --test lab --config 'target."cfg(unix)".runner = "tests/lab/as-root.sh"' -- \
-	  --test-threads=1 --nocapture $(LAB)
+	  --test-threads=3 --nocapture $(LAB)
 
 bench: cargo tools ## peak memory and time of save and restore beside etcdctl and etcdutl (release build)
 	cargo build --release

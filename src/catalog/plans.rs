@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use super::keys;
 use super::records::{Created, ReadError, Records};
-use crate::core::facts::{Life, PlanFacts};
+use crate::core::facts::{Configuration, Life, PlanFacts};
 use crate::core::model::{Generation, NodeName};
-use crate::core::plan::{PersonsWord, Plan, StartedMark, VotersRecord};
+use crate::core::plan::{PersonsWord, Plan, PlanCause, StartedMark, VotersRecord};
 use crate::core::record::{RecordKind, RecordProblem};
 use crate::ports::StoreResult;
 
@@ -86,6 +86,7 @@ impl Plans {
                         cause: plan.cause,
                         cancelled,
                         request: plan.request.clone(),
+                        may_live: Vec::new(),
                     });
                     newest = Some((plan, cancelled));
                     generations.remove(&(next + 1));
@@ -106,6 +107,7 @@ impl Plans {
         let lost = self.word(RecordKind::Lost, &keys::lost(generation)).await?.is_some();
         let marks = self.marks(&plan).await?;
         let voters = self.voters(generation).await?;
+        self.may_live(&mut lives).await?;
         let age_seconds = self.age(&keys::plan(generation)).await?;
         Ok((lives, Some(PlanFacts { plan, cancelled, lost, marks, voters, age_seconds })))
     }
@@ -115,6 +117,27 @@ impl Plans {
         let read = self.records.read::<Plan>(RecordKind::Plan, key).await?;
         let times = read.and_then(|r| r.modified.zip(r.store_time));
         Ok(times.map(|(written, now)| u64::try_from(now.duration_since(written).as_secs()).unwrap_or(0)))
+    }
+
+    /// A plan that was forced, or taken back, does not end the life before it: what that one recorded still counts.
+    async fn may_live(&self, lives: &mut [Life]) -> Result<(), ReadError> {
+        let ends_nothing = |l: &Life| l.cancelled || l.cause == PlanCause::Forced;
+        let mut newer_ends_nothing = lives.last().is_some_and(ends_nothing);
+        for life in lives.iter_mut().rev().skip(1) {
+            if !newer_ends_nothing {
+                break;
+            }
+            let generation = life.generation;
+            let lost = self.word(RecordKind::Lost, &keys::lost(generation)).await?.is_some();
+            if !life.cancelled
+                && !lost
+                && let Some(plan) = self.plan(generation).await?
+            {
+                life.may_live = Configuration::of_life(&plan, &self.voters(generation).await?);
+            }
+            newer_ends_nothing = ends_nothing(life);
+        }
+        Ok(())
     }
 
     async fn word(&self, kind: RecordKind, key: &str) -> Result<Option<PersonsWord>, ReadError> {
@@ -223,7 +246,7 @@ mod tests {
     use crate::catalog::memory::MemoryStore;
     use crate::catalog::snapshots_tests::records;
     use crate::core::model::{ClusterId, Nonce};
-    use crate::core::plan::PlanCause;
+    use crate::core::plan::Voter;
 
     /// After the last number there is no next life; a counter must not wrap to the first one either.
     #[tokio::test]
@@ -249,6 +272,58 @@ mod tests {
             let history = plans.history(Generation(0)).await;
             assert_eq!(history.is_ok(), followed, "{generation}: {history:?}");
             store.remove(&keys::plan(plan.generation));
+        }
+    }
+
+    /// A plan that was forced, or taken back, says nothing about the life before it: what that one recorded still counts.
+    #[tokio::test]
+    async fn lives_behind_forced_and_cancelled_plans_keep_their_voters() {
+        use PlanCause::{Forced, Init, Restore};
+        let voter = |name: &str| Voter { name: NodeName::new(name).unwrap(), peer_urls: vec![] };
+        for (causes, cancelled, lost, expected) in [
+            (vec![Init, Restore], None, None, vec![]),
+            (vec![Init, Forced], None, None, vec![1]),
+            (vec![Init, Forced], Some(2), None, vec![1]),
+            (vec![Init, Forced], None, Some(1), vec![]),
+            (vec![Init, Forced, Forced], None, None, vec![1, 2]),
+            (vec![Init, Forced, Forced], Some(2), None, vec![1]),
+            (vec![Init, Forced, Restore], None, None, vec![]),
+        ] {
+            let plans = Plans::new(records(MemoryStore::new(), "0123456789abcdef", "prod"));
+            for (i, cause) in causes.iter().enumerate() {
+                let generation = Generation(i as u64 + 1);
+                let plan = Plan {
+                    generation,
+                    cause: *cause,
+                    request: None,
+                    snapshot: None,
+                    excluded: vec![],
+                    voters: vec![voter("cp1"), voter("cp2")],
+                    token: "t".into(),
+                    cluster_id: ClusterId(generation.0),
+                    bump_revision: None,
+                    seed: NodeName::new("cp1").unwrap(),
+                    created: "2024-01-15T10:30:00Z".parse().unwrap(),
+                    nonce: Nonce([1; 16]),
+                };
+                plans.create(&plan).await.unwrap();
+            }
+            let word = |generation| PersonsWord {
+                generation: Generation(generation),
+                by: NodeName::new("cp1").unwrap(),
+                reason: String::new(),
+                at: "2024-01-15T10:30:00Z".parse().unwrap(),
+                nonce: Nonce([2; 16]),
+            };
+            if let Some(generation) = cancelled {
+                plans.cancel(&word(generation)).await.unwrap();
+            }
+            if let Some(generation) = lost {
+                plans.declare_lost(&word(generation)).await.unwrap();
+            }
+            let (lives, _) = plans.history(Generation(0)).await.unwrap();
+            let may_live: Vec<u64> = lives.iter().filter(|l| !l.may_live.is_empty()).map(|l| l.generation.0).collect();
+            assert_eq!(may_live, expected, "{causes:?}, taken back {cancelled:?}, lost {lost:?}");
         }
     }
 }

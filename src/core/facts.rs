@@ -252,6 +252,10 @@ pub struct Life {
     /// The request or pin that it consumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// Configurations in which it may still live although newer plans exist: those were forced, or were taken back. Empty for all other lives, and
+    /// for the newest, whose records stand beside its plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_live: Vec<Configuration>,
 }
 
 /// The sign of life of a cluster of this store.
@@ -456,4 +460,17 @@ pub struct Configuration {
     pub recorded_in: String,
     /// Its voters.
     pub voters: Vec<Voter>,
+}
+
+impl Configuration {
+    /// The configurations of a life since the last confirmed one, that one included: any of them may be in effect.
+    pub fn of_life(plan: &Plan, records: &[VotersRecord]) -> Vec<Configuration> {
+        let last_confirmed = records.iter().rposition(|v| v.confirmed);
+        let planned = Configuration { recorded_in: format!("plan {}", plan.generation), voters: plan.voters.clone() };
+        let recorded = records.iter().skip(last_confirmed.unwrap_or(0)).map(|v| Configuration {
+            recorded_in: format!("voters record {} of plan {}", v.number, plan.generation),
+            voters: v.voters.clone(),
+        });
+        Some(planned).filter(|_| last_confirmed.is_none()).into_iter().chain(recorded).collect()
+    }
 }

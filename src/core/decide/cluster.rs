@@ -1,33 +1,37 @@
 //! Rules about other hosts: live clusters, the heartbeat, the roll call and the seed.
 
 use super::{Decision, JoinHow, Look, RefuseReason, Rule, Verdict, WaitReason};
-use crate::core::facts::{Configuration, DataDir, LiveCluster, ROLL_CALL_TTL_SECONDS, RollState};
+use crate::core::facts::{Configuration, DataDir, LiveCluster, LocalVoter, ROLL_CALL_TTL_SECONDS, RollState};
 use crate::core::model::NodeName;
-use crate::core::plan::{PlanCause, majority};
+use crate::core::plan::{PlanCause, Voter, majority};
 use crate::core::seed::{self, SeedCandidate};
 
 fn quorate<'a>(look: &Look<'a>) -> Option<&'a LiveCluster> {
     look.facts.live.clusters.iter().find(|c| c.quorate)
 }
 
-/// Configured members that stand in the roll call; this node always does when it gets this far.
-fn present(look: &Look<'_>) -> Vec<NodeName> {
+/// Configured members that stand in the roll call, empty or stopped for `request`; this node always does when it gets this far.
+fn standing(look: &Look<'_>, request: Option<&str>) -> Vec<NodeName> {
+    let counts = |state: &RollState| match state {
+        RollState::Empty => true,
+        RollState::Stopped(id) => request == Some(id.as_str()),
+        RollState::Withdrawn => false,
+    };
     let fresh = |name: &NodeName| {
         look.store().is_some_and(|s| {
-            s.roll_call
-                .iter()
-                .any(|e| e.node == *name && e.age_seconds < ROLL_CALL_TTL_SECONDS && e.state == RollState::Empty)
+            s.roll_call.iter().any(|e| e.node == *name && e.age_seconds < ROLL_CALL_TTL_SECONDS && counts(&e.state))
         })
     };
     look.configured().into_iter().filter(|n| *n == look.policy.node || fresh(n)).collect()
 }
 
+fn present(look: &Look<'_>) -> Vec<NodeName> {
+    standing(look, None)
+}
+
 /// Configured members that do not.
 pub(super) fn missing_members(look: &Look<'_>) -> Vec<NodeName> {
-    let present = present(look);
-    let mut missing: Vec<NodeName> = look.configured().into_iter().filter(|n| !present.contains(n)).collect();
-    missing.extend(super::expected::empty_places(look.policy, present.len()));
-    missing
+    missing_for(look, None)
 }
 
 /// How many hosts make the cluster.
@@ -35,8 +39,40 @@ fn expected(look: &Look<'_>) -> usize {
     look.policy.expected_members.map_or(look.configured().len(), |n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
-/// The configurations of the newest life of which a majority must stand without data.
-fn recorded(look: &Look<'_>) -> Vec<Configuration> {
+fn missing_for(look: &Look<'_>, request: Option<&str>) -> Vec<NodeName> {
+    let present = standing(look, request);
+    let mut missing: Vec<NodeName> = look.configured().into_iter().filter(|n| !present.contains(n)).collect();
+    missing.extend(super::expected::empty_places(look.policy, present.len()));
+    missing
+}
+
+/// k3s and rke2: one restored node has quorum alone, so that no other may run meanwhile. All must stand in the roll call, before the plan and after it.
+pub(super) fn others_not_stopped(look: &Look<'_>, rule: Rule, request: &str) -> Option<Verdict> {
+    let missing = missing_for(look, Some(request));
+    if !look.policy.managed_by.resets_one_node() || missing.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    Some(
+        Verdict::wait(
+            rule,
+            WaitReason::Peers,
+            format!(
+                "the restore {request} is done by one node alone, when all others are stopped for it; not stopped yet: {}",
+                names.join(", ")
+            ),
+        )
+        .hint(format!(
+            "make the same request on {} and stop {} there; or take it back: lifeboat restore-once --cancel",
+            names.join(", "),
+            look.policy.managed_by.unit()
+        )),
+    )
+}
+
+/// The configurations of the lives that may still live, of which a majority must stand without data: those of the newest life, and behind plans that
+/// were forced or taken back those of the lives before them. A life that was taken back never begins to live, so that its own say nothing.
+pub(super) fn recorded(look: &Look<'_>) -> Vec<Configuration> {
     let Some(store) = look.store() else { return Vec::new() };
     let Some(newest) = &store.plan else {
         // No plan yet: the newest snapshot carries the voters of the cluster that it was taken from.
@@ -46,19 +82,39 @@ fn recorded(look: &Look<'_>) -> Vec<Configuration> {
             .into_iter()
             .collect();
     };
-    let last_confirmed = newest.voters.iter().rposition(|v| v.confirmed);
-    let mut all = Vec::new();
-    if last_confirmed.is_none() {
-        all.push(Configuration {
-            recorded_in: format!("plan {}", newest.plan.generation),
-            voters: newest.plan.voters.clone(),
-        });
+    let mut all: Vec<Configuration> = store.lives.iter().flat_map(|l| l.may_live.clone()).collect();
+    if !newest.cancelled || all.is_empty() {
+        all.splice(0..0, Configuration::of_life(&newest.plan, &newest.voters));
     }
-    all.extend(newest.voters.iter().skip(last_confirmed.unwrap_or(0)).map(|v| Configuration {
-        recorded_in: format!("voters record {} of plan {}", v.number, newest.plan.generation),
-        voters: v.voters.clone(),
-    }));
     all
+}
+
+/// The recorded configurations, and those that were seen: of clusters that answer, and of the data on this host.
+pub(super) fn recorded_or_seen(look: &Look<'_>) -> Vec<Configuration> {
+    let lost = look.plan().is_some_and(|p| p.lost || look.timed_out(p));
+    let mut all = if lost || look.plan().is_none() { Vec::new() } else { recorded(look) };
+    for cluster in &look.facts.live.clusters {
+        all.push(seen(look, format!("the live cluster {}", cluster.cluster_id), &cluster.members));
+    }
+    // Data of a life that is older than all plans is all that is known of it.
+    if let (Some(DataDir::Healthy(member)), None) = (look.data_known(), look.plan()) {
+        all.push(seen(look, format!("the member in {}", look.policy.data_dir), &member.members));
+    }
+    all
+}
+
+/// Voters of a member list, under the names that the configuration gives to their URLs.
+fn seen(look: &Look<'_>, recorded_in: String, members: &[LocalVoter]) -> Configuration {
+    let name = |m: &LocalVoter| {
+        let known = look.policy.members.iter().find(|c| c.peer_urls.iter().any(|u| m.peer_urls.contains(u)));
+        known
+            .map(|c| c.name.clone())
+            .or_else(|| NodeName::new(&m.name).ok())
+            .or_else(|| NodeName::new(&m.id.to_string()).ok())
+    };
+    let voters = members.iter().filter(|m| !m.is_learner);
+    let voters = voters.filter_map(|m| Some(Voter { name: name(m)?, peer_urls: m.peer_urls.clone() })).collect();
+    Configuration { recorded_in, voters }
 }
 
 /// D4: the member was removed from its own cluster.
@@ -142,10 +198,17 @@ pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
             .hint("check etcd.data_dir (is another etcd running here?) and the folder of the store; if the cluster is the right one, type: lifeboat adopt"),
         );
     };
+    // The plan's member may have been removed from it since; a list that could not be read does not say so.
+    let urls = look.policy.peer_urls();
+    let member_there =
+        cluster.members.is_empty() || cluster.members.iter().any(|m| m.peer_urls.iter().any(|u| urls.contains(u)));
     let how = match look.plan() {
         Some(newest)
             if newest.plan.generation == life.generation
                 && newest.plan.is_built()
+                // k3s and rke2 build the seed's data only.
+                && !look.policy.managed_by.resets_one_node()
+                && member_there
                 && !newest.cancelled
                 && newest.plan.lists(&look.policy.node, look.policy.peer_urls())
                 && !look.marked(newest) =>

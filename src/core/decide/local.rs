@@ -174,6 +174,25 @@ pub(super) fn follow_forced_plan(look: &Look<'_>) -> Option<Verdict> {
     }
     // A host that has no memory cannot know whether it followed this plan before.
     look.facts.memory.known()?;
+    if look.policy.managed_by.resets_one_node() && plan.seed != look.policy.node {
+        // Only the seed restores. The others make room, and then join its cluster as any empty host does.
+        let void = look.data_known()?.is_void();
+        return (!void).then(|| {
+            Verdict::new(
+                Rule::F1,
+                Decision::Quarantine,
+                format!(
+                    "a person asked for a restore ({}), which {} does alone; this host moves its data aside and joins that cluster",
+                    plan.request.as_deref().unwrap_or("no id"),
+                    plan.seed
+                ),
+            )
+        });
+    }
+    if let Some(wait) = super::cluster::others_not_stopped(look, Rule::F1, plan.request.as_deref().unwrap_or_default())
+    {
+        return Some(wait);
+    }
     Some(Verdict::new(
         Rule::F1,
         Decision::Apply { generation: plan.generation },
@@ -199,21 +218,27 @@ pub(super) fn force_plan(look: &Look<'_>) -> Option<Verdict> {
         })
     };
     let voters = look.configured();
-    let alive = look
-        .plan()
-        .filter(|p| !p.lost && !p.cancelled)
-        .map(|p| p.plan.voters.iter().map(|v| v.name.clone()).collect::<Vec<_>>());
-    if let Some(others) = alive
-        && majorities_can_be_disjoint(&voters, &others)
-    {
+    let beside = super::cluster::recorded_or_seen(look).into_iter().find(|other| {
+        let others: Vec<_> = other.voters.iter().map(|v| v.name.clone()).collect();
+        majorities_can_be_disjoint(&voters, &others)
+    });
+    if let Some(other) = beside {
+        let names: Vec<String> = other.voters.iter().map(|v| v.name.to_string()).collect();
         return Some(
             Verdict::refuse(
                 Rule::F2,
                 RefuseReason::TwoLives,
-                "the requested restore could form a second cluster: its members and the recorded voters of the newest life could each find a majority without the other",
+                format!(
+                    "the requested restore could form a second cluster: its members and the voters in {} ({}) could each find a majority without the other",
+                    other.recorded_in,
+                    names.join(", ")
+                ),
             )
             .hint("list the members of the old cluster under cluster.members, or take the request back: lifeboat restore-once --cancel"),
         );
+    }
+    if let Some(wait) = super::cluster::others_not_stopped(look, Rule::F2, &request.id) {
+        return Some(wait);
     }
     // A request for what is not there ends in the loop as a failed attempt: the host goes on without it, loudly. That holds for "latest" with
     // nothing eligible and for what is no name at all, too: a draft without a snapshot is never built when it is forced.
@@ -283,8 +308,22 @@ pub(super) fn damaged_or_foreign(look: &Look<'_>) -> Option<Verdict> {
     })
 }
 
-/// D3: the data was built for a plan that a person has taken back since.
+/// D3: the data was built for a plan that a person has taken back since, or was moved aside for it when the power went.
 pub(super) fn cancelled_since(look: &Look<'_>) -> Option<Verdict> {
+    if let Some(newest) = look.plan()
+        && newest.cancelled
+        && look.data_known()?.is_void()
+        && look.staging_belongs_to_mark(newest)
+    {
+        let generation = newest.plan.generation;
+        return Some(Verdict::new(
+            Rule::D3,
+            Decision::PutBack { generation },
+            format!(
+                "this host was about to follow plan {generation}, which was cancelled since: what was moved aside for it counts again"
+            ),
+        ));
+    }
     let id = look.cluster_id()?;
     let life = look.store()?.life_of(id)?;
     life.cancelled.then(|| {

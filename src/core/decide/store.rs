@@ -91,7 +91,9 @@ pub(super) fn follow_plan(look: &Look<'_>) -> Option<Verdict> {
         && !newest.cancelled
         && plan.lists(&look.policy.node, look.policy.peer_urls())
         && !look.marked(newest)
-        && (!look.policy.managed_by.resets_one_node() || plan.seed == look.policy.node);
+        // One restored node has quorum alone: not before all others still stand there without data, after the plan as before it.
+        && (!look.policy.managed_by.resets_one_node()
+            || plan.seed == look.policy.node && super::cluster::missing_members(look).is_empty());
     if !for_me {
         return None;
     }

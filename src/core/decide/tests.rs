@@ -138,6 +138,7 @@ fn with_store(f: &mut Facts, change: impl FnOnce(&mut StoreFacts)) {
                 cause: newest.plan.cause,
                 cancelled: newest.cancelled,
                 request: newest.plan.request.clone(),
+                may_live: vec![],
             }];
         }
     }

@@ -283,7 +283,8 @@ pub enum Decision {
     MakePlan(Draft),
     /// Move the data aside, and look again.
     Quarantine,
-    /// Put the quarantined data of before a cancelled plan back, and look again.
+    /// Put back what was moved aside for a cancelled plan (for this very plan: anything else in quarantine may be years old, and its votes forgotten),
+    /// then look again. Without such data the host stays empty; a newer member and the staging of the plan are out of the way in any case.
     PutBack {
         /// The cancelled plan.
         generation: Generation,

@@ -1,0 +1,481 @@
+//! The abstract facts: their values, and a concrete example of each combination.
+
+use etcd_lifeboat::core::decide::{ManagedBy, Policy};
+use etcd_lifeboat::core::facts::{
+    Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember,
+    LocalVoter, Memory, Observed, PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StartFlags,
+    StoreFacts,
+};
+use etcd_lifeboat::core::model::{
+    ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName,
+};
+use etcd_lifeboat::core::plan::{Excluded, MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter};
+use etcd_lifeboat::core::select::{Candidate, SnapshotFact};
+
+/// One abstract fact and its values.
+pub(crate) struct Dimension {
+    pub(crate) name: &'static str,
+    pub(crate) values: &'static [&'static str],
+}
+
+const fn d(name: &'static str, values: &'static [&'static str]) -> Dimension {
+    Dimension { name, values }
+}
+
+/// Facts of which all combinations are decided on; all others stay as [`blank`] and [`policy`] have them.
+pub(crate) struct Page {
+    pub(crate) name: &'static str,
+    pub(crate) dimensions: &'static [Dimension],
+}
+
+/// The order of the facts is that of the tree in the golden file.
+pub(crate) const PAGES: &[Page] = &[
+    Page {
+        name: "what this host holds, remembers and was asked for",
+        dimensions: &[
+            d(
+                "data",
+                &["unknown", "in use", "none", "damaged", "of other URLs", "newest life", "older life", "no life"],
+            ),
+            d(
+                "store",
+                &[
+                    "unknown",
+                    "forgot",
+                    "empty",
+                    "restore plan",
+                    "forced plan",
+                    "forced plan taken back",
+                    "adopted life",
+                ],
+            ),
+            d("request", &["none", "pending", "done", "unknown"]),
+            d("failed", &["no", "yes"]),
+            d("memory", &["blank", "remembers", "started newest", "unknown"]),
+            d("staging", &["none", "of my mark", "of no mark", "unknown"]),
+            d(
+                "live",
+                &[
+                    "none",
+                    "newest quorate",
+                    "newest without quorum",
+                    "newest without me",
+                    "older quorate",
+                    "stranger quorate",
+                ],
+            ),
+        ],
+    },
+    Page {
+        name: "a host without data",
+        dimensions: &[
+            d("live", &["none", "newest quorate", "newest without quorum", "older quorate", "stranger quorate"]),
+            d(
+                "store",
+                &["empty", "init plan", "restore plan", "forced plan", "adopted life", "adopted life of others"],
+            ),
+            d("snapshots", &["none", "as planned", "a better one", "untrusted"]),
+            d("mark", &["none", "mine", "others"]),
+            d("taken back", &["no", "yes"]),
+            d("older life", &["of these", "of others"]),
+            d("declared lost", &["no", "yes"]),
+            d("roll call", &["all", "a majority", "alone"]),
+            d("heartbeat", &["old", "young"]),
+            d("memory", &["blank", "remembers"]),
+            d("peer_wait", &["over", "not over"]),
+        ],
+    },
+    Page {
+        name: "configuration, on a host without data",
+        dimensions: &[
+            d("managed_by", &["systemd", "kubeadm before init", "k3s"]),
+            d("roll call", &["all", "a majority", "a majority and other hosts"]),
+            d("peer_wait", &["over", "not over"]),
+            d("seed", &["elected", "this host", "another host"]),
+            d("store", &["empty", "restore plan", "restore plan of another seed"]),
+            d("snapshots", &["none", "as planned", "untrusted"]),
+            d("pin", &["none", "present", "missing"]),
+            d("broken", &["none", "the best", "more than fallback"]),
+            d("autorestore", &["on", "off"]),
+            d("state", &["new", "existing", "existing and --init-empty"]),
+            d("flags", &["agree", "force a new cluster"]),
+        ],
+    },
+];
+
+/// The names of all facts.
+pub(crate) const NAMES: &[&str] = &[
+    "data",
+    "store",
+    "request",
+    "failed",
+    "memory",
+    "staging",
+    "live",
+    "snapshots",
+    "mark",
+    "taken back",
+    "older life",
+    "declared lost",
+    "roll call",
+    "heartbeat",
+    "peer_wait",
+    "flags",
+    "managed_by",
+    "pin",
+    "autorestore",
+    "broken",
+    "seed",
+    "state",
+];
+
+impl Page {
+    /// The example of these values, by their numbers.
+    pub(crate) fn build(&self, chosen: &[usize]) -> (Facts, Policy) {
+        let value =
+            |name: &str| self.dimensions.iter().zip(chosen).find(|(d, _)| d.name == name).map(|(d, v)| d.values[*v]);
+        build(&value)
+    }
+}
+
+const NEWEST: ClusterId = ClusterId(0xc2);
+const OLDER: ClusterId = ClusterId(0xc1);
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
+}
+
+fn voter(name: &str) -> Voter {
+    Voter { name: node(name), peer_urls: vec![format!("http://{name}:2380")] }
+}
+
+fn voters() -> Vec<Voter> {
+    vec![voter("cp1"), voter("cp2"), voter("cp3")]
+}
+
+fn strangers() -> Vec<Voter> {
+    vec![voter("old1"), voter("old2")]
+}
+
+fn snapshot(name: &str, revision: i64) -> SnapshotFact {
+    SnapshotFact {
+        name: SnapshotName::new(name).unwrap(),
+        manifest: Ok(Candidate {
+            cluster_id: OLDER,
+            generation: Generation(1),
+            revision: Revision(revision),
+            started: "2024-01-15T10:30:00Z".parse().unwrap(),
+            raw_sha256: Sha256([1; 32]),
+            raw_size: 1,
+            kind: "snapshot".into(),
+            quorum: true,
+            storage_version: None,
+            damaged: None,
+            payload_present: true,
+            voters: voters(),
+        }),
+    }
+}
+
+fn member(id: u64, name: &str) -> LocalVoter {
+    LocalVoter { id: MemberId(id), name: name.into(), peer_urls: voter(name).peer_urls, is_learner: false }
+}
+
+fn healthy(cluster: ClusterId) -> DataDir {
+    DataDir::Healthy(LocalMember {
+        cluster_id: cluster,
+        member_id: MemberId(1),
+        members: vec![member(1, "cp1"), member(2, "cp2"), member(3, "cp3")],
+        revision: Some(5),
+    })
+}
+
+fn data_dir(value: &str) -> Observed<DataDir> {
+    Observed::Known(match value {
+        "unknown" => return Observed::unknown(CauseCode::LocalIo, "EIO"),
+        "in use" => DataDir::InUse,
+        "mount missing" => {
+            return Observed::unknown(CauseCode::MountMissing, "/var/lib/etcd was a mount point, and is none now");
+        }
+        "damaged" => DataDir::Damaged { what: "a db without a WAL".into(), member_present: true },
+        "of other URLs" => DataDir::Foreign { what: "other URLs".into() },
+        "newest life" => healthy(NEWEST),
+        "older life" => healthy(OLDER),
+        "no life" => healthy(ClusterId(0xdead)),
+        _ => DataDir::Empty,
+    })
+}
+
+fn live(value: &str) -> Live {
+    let (cluster_id, quorate) = match value {
+        "newest quorate" | "newest without me" | "newest quorate, members not read" => (NEWEST, true),
+        "newest without quorum" => (NEWEST, false),
+        "older quorate" => (OLDER, true),
+        "stranger quorate" => (ClusterId(0xbeef), true),
+        _ => return Live::default(),
+    };
+    let mut members = vec![member(1, "cp1"), member(2, "cp2"), member(3, "cp3")];
+    if value == "newest without me" {
+        members.remove(0);
+    }
+    let answering = if quorate { vec![MemberId(2), MemberId(3)] } else { vec![MemberId(3)] };
+    if !quorate || value.ends_with("not read") {
+        members.clear();
+    }
+    Live { clusters: vec![LiveCluster { cluster_id, quorate, members, answering }], silent: vec![] }
+}
+
+fn life(generation: u64, cluster_id: ClusterId, cause: PlanCause) -> Life {
+    Life { generation: Generation(generation), cluster_id, cause, cancelled: false, request: None, may_live: vec![] }
+}
+
+/// The newest plan, when there is one.
+fn plan(value: &str, mark: &str) -> Option<PlanFacts> {
+    let (cause, snapshot) = match value {
+        "init plan" => (PlanCause::Init, None),
+        "restore plan" | "restore plan of another seed" => (PlanCause::Restore, Some("planned")),
+        "forced plan" | "forced plan taken back" | "forced plan of another seed" => {
+            (PlanCause::Forced, Some("planned"))
+        }
+        "adopted life" | "adopted life of others" => (PlanCause::Adopted, None),
+        _ => return None,
+    };
+    let at = "2024-01-15T10:30:00Z".parse().unwrap();
+    let mark_of = |name: &str| StartedMark {
+        node: node(name),
+        generation: Generation(2),
+        purpose: MarkUse::Apply,
+        by: node(name),
+        nonce: Nonce([7; 16]),
+        at,
+    };
+    let listed = if value == "adopted life of others" { strangers() } else { voters() };
+    Some(PlanFacts {
+        plan: Plan {
+            generation: Generation(2),
+            cause,
+            request: (cause == PlanCause::Forced).then(|| "done".into()),
+            snapshot: snapshot.map(|name| PlannedSnapshot {
+                name: SnapshotName::new(name).unwrap(),
+                generation: Generation(1),
+                revision: Revision(5),
+                raw_sha256: Sha256([1; 32]),
+                raw_size: 1,
+            }),
+            excluded: vec![],
+            voters: listed,
+            token: "t".into(),
+            cluster_id: NEWEST,
+            bump_revision: None,
+            seed: node(if value.ends_with("another seed") { "cp2" } else { "cp1" }),
+            created: at,
+            nonce: Nonce([9; 16]),
+        },
+        cancelled: value == "forced plan taken back",
+        lost: false,
+        marks: match mark {
+            "mine" => vec![mark_of("cp1")],
+            "mine, taken by the seed" => {
+                vec![StartedMark { purpose: MarkUse::Barred, by: node("cp2"), nonce: Nonce([6; 16]), ..mark_of("cp1") }]
+            }
+            "others" => vec![mark_of("cp2")],
+            _ => vec![],
+        },
+        voters: vec![],
+    })
+}
+
+fn untrusted(why: &str) -> Vec<SnapshotFact> {
+    vec![SnapshotFact { name: SnapshotName::new("untrusted").unwrap(), manifest: Err(why.into()) }]
+}
+
+/// More that can be in a store.
+fn stories(value: &str) -> Vec<SnapshotFact> {
+    let of_newest_life = |name: &str, revision| {
+        let mut s = snapshot(name, revision);
+        if let Ok(c) = &mut s.manifest {
+            (c.cluster_id, c.generation) = (NEWEST, Generation(2));
+            c.started = "2024-01-01T00:00:00Z".parse().unwrap();
+        }
+        s
+    };
+    let changed = |name: &str, change: fn(&mut Candidate)| {
+        let mut s = snapshot(name, 9);
+        if let Ok(c) = &mut s.manifest {
+            change(c);
+        }
+        s
+    };
+    match value {
+        "untrusted" => untrusted("it was signed with another cluster token"),
+        "of another cluster" => untrusted("it belongs to the cluster staging"),
+        "without a digest" => untrusted("its manifest names no sha256"),
+        "of two lives" => vec![of_newest_life("new-life", 10), snapshot("old-life", 500)],
+        "1001" => (0..1001).map(|i| snapshot(&format!("s{i:04}"), i64::from((i * 8) % 1001))).collect(),
+        "the best cut short" => vec![snapshot("planned", 5), changed("cut", |c| c.payload_present = false)],
+        "the best found damaged" => {
+            vec![snapshot("planned", 5), changed("rotten", |c| c.damaged = Some("a page".into()))]
+        }
+        "one of the newest life" => vec![of_newest_life("first", 3)],
+        _ => vec![],
+    }
+}
+
+fn roll_call(value: &str) -> Vec<RollEntry> {
+    let names: &[&str] = match value {
+        "all" | "all, too old" => &["cp2", "cp3"],
+        "a majority" => &["cp2"],
+        "a majority and other hosts" => &["cp2", "new1", "new2"],
+        _ => &[],
+    };
+    let entry = |name: &&str| RollEntry {
+        node: node(name),
+        peer_urls: voter(name).peer_urls,
+        state: RollState::Empty,
+        remembers: Generation(0),
+        remembers_cluster: false,
+        age_seconds: if value.ends_with("too old") { 61 } else { 5 },
+        waiting_seconds: 1,
+    };
+    names.iter().map(entry).collect()
+}
+
+/// The example of the values that are given by name; facts that are not given are those of a blank host.
+pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Policy) {
+    let is = |name: &str, wanted: &str| value(name) == Some(wanted);
+    let mut newest = plan(value("store").unwrap_or_default(), value("mark").unwrap_or_default());
+    // A staging dir of this host's mark needs the mark.
+    if let Some(p) = &mut newest {
+        if value("staging").is_some_and(|v| v.starts_with("of my mark")) {
+            p.marks = plan("restore plan", "mine").unwrap().marks;
+        }
+        p.cancelled |= is("taken back", "yes");
+        p.lost = is("declared lost", "yes");
+    }
+    let snapshots = match value("snapshots").unwrap_or("as planned") {
+        "as planned" => vec![snapshot("planned", 5)],
+        "a better one" => vec![snapshot("planned", 5), snapshot("better", 6)],
+        more => stories(more),
+    };
+    let snapshots = if is("store", "empty") && value("snapshots").is_none() { vec![] } else { snapshots };
+    let mut lives = Vec::new();
+    if let Some(p) = &newest {
+        let mut older = life(1, OLDER, PlanCause::Init);
+        if p.cancelled || p.plan.cause == PlanCause::Forced {
+            let recorded_in = "plan 1".into();
+            let of_others = is("older life", "of others");
+            older.may_live =
+                vec![Configuration { recorded_in, voters: if of_others { strangers() } else { voters() } }];
+        }
+        lives.push(older);
+        lives.push(Life { cancelled: p.cancelled, request: p.plan.request.clone(), ..life(2, NEWEST, p.plan.cause) });
+    }
+    let heartbeat = value("heartbeat")
+        .map(|v| HeartbeatFact { generation: Generation(2), age_seconds: if v == "young" { 10 } else { 1200 } });
+    let store = match value("store") {
+        Some("unknown") => Observed::unknown(CauseCode::NoAnswer, "connection refused"),
+        Some("forgot") => Observed::unknown(CauseCode::StoreForgot, "shows no plan"),
+        _ => Observed::Known(StoreFacts {
+            plan: newest,
+            lives,
+            heartbeat,
+            roll_call: roll_call(value("roll call").unwrap_or("alone")),
+            snapshots,
+        }),
+    };
+    let memory = match value("memory").unwrap_or("blank") {
+        "unknown" => Observed::unknown(CauseCode::LocalIo, "EIO"),
+        "blank" => Observed::Known(Memory::default()),
+        v => Observed::Known(Memory {
+            cluster: Some(ClusterName::new("prod").unwrap()),
+            started: if v == "started newest" { vec![Generation(2)] } else { vec![] },
+            ..Memory::default()
+        }),
+    };
+    let staging = match value("staging").unwrap_or("none") {
+        "unknown" => Observed::unknown(CauseCode::LocalIo, "EIO"),
+        "none" => Observed::Known(None),
+        v => Observed::Known(Some(Staging {
+            generation: Generation(2),
+            nonce: Nonce([if v.starts_with("of my mark") { 7 } else { 8 }; 16]),
+            complete: v != "of my mark, half built",
+        })),
+    };
+    let asked = |id: &str| {
+        Observed::Known(Some(Request {
+            id: id.into(),
+            snapshot: "planned".into(),
+            found_in: "a file".into(),
+            source: RequestSource::File,
+        }))
+    };
+    let broken = |names: &[&str]| {
+        names.iter().map(|n| Excluded { name: SnapshotName::new(n).unwrap(), why: "digest".into() }).collect()
+    };
+    let kubeadm = is("managed_by", "kubeadm before init");
+    let flags = || StartFlags {
+        read_from: "/etc/default/etcd".into(),
+        force_new_cluster: is("flags", "force a new cluster"),
+        manifest_present: kubeadm.then_some(false),
+        ..StartFlags::default()
+    };
+    let facts = Facts {
+        data_dir: data_dir(value("data").unwrap_or("none")),
+        staging,
+        memory,
+        live: live(value("live").unwrap_or("none")),
+        store,
+        request: match value("request").unwrap_or("none") {
+            "pending" => asked("pending"),
+            "done" => asked("done"),
+            "unknown" => Observed::unknown(CauseCode::LocalIo, "EIO"),
+            _ => Observed::Known(None),
+        },
+        also_requested: vec![],
+        remarks: vec![],
+        start: if value("flags").is_none() {
+            Observed::unknown(CauseCode::NotLooked, "not looked at")
+        } else {
+            Observed::Known(flags())
+        },
+        waited_seconds: if is("peer_wait", "not over") { 0 } else { 1000 },
+        attempts: Attempts {
+            request_failed: is("failed", "yes").then(|| "it could not be fetched".into()),
+            excluded: match value("broken") {
+                Some("the best") => broken(&["planned"]),
+                Some("more than fallback") => broken(&["x1", "x2"]),
+                _ => vec![],
+            },
+        },
+    };
+    let policy = Policy {
+        node: node("cp1"),
+        members: voters(),
+        managed_by: match value("managed_by") {
+            Some("k3s") => ManagedBy::K3s,
+            Some("kubeadm before init") => ManagedBy::Kubeadm,
+            _ => ManagedBy::Systemd,
+        },
+        data_dir: "/var/lib/etcd".into(),
+        wal_dir: None,
+        autorestore: !is("autorestore", "off"),
+        pinned: match value("pin") {
+            Some("present") => Some(SnapshotName::new("planned").unwrap()),
+            Some("missing") => Some(SnapshotName::new("missing").unwrap()),
+            _ => None,
+        },
+        existing_only: value("state").is_some_and(|v| v != "new"),
+        init_empty: is("state", "existing and --init-empty"),
+        peer_wait_seconds: 120,
+        heartbeat_ttl_seconds: 90,
+        seed: match value("seed") {
+            Some("this host") => Some(node("cp1")),
+            Some("another host") => Some(node("cp2")),
+            _ => None,
+        },
+        replace_damaged: false,
+        fallback: 1,
+        storage_version: None,
+    };
+    (facts, policy)
+}

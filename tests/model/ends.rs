@@ -1,0 +1,90 @@
+//! I8: when faults have ended and all hosts and the store are up, every host reaches an end in a bounded number of rounds: etcd runs, or it waits for or
+//! refuses what only a person can decide.
+
+use etcd_lifeboat::core::decide::{Decision, Rule, WaitReason};
+
+use super::environment::{self, Action};
+use super::raft;
+use super::step;
+use super::variant::Variant;
+use super::view::{self, Decider};
+use super::world::{Budget, Phase, World};
+
+/// More rounds than any end needs: each host does one step in each.
+const MOST_ROUNDS: usize = 150;
+
+/// Whether a host may stay in this: a person must act, and is told what to do.
+fn names_a_person(rule: Rule, decision: &Decision) -> bool {
+    match decision {
+        Decision::Refuse { .. } => true,
+        Decision::Wait { reason: WaitReason::QuorumLost | WaitReason::VotersGone } => true,
+        // On k3s: that the others are stopped for the restore that was asked for.
+        Decision::Wait { reason: WaitReason::Peers } => matches!(rule, Rule::F1 | Rule::F2),
+        _ => false,
+    }
+}
+
+fn one_step(world: &World, variant: &Variant, decider: &mut Decider, h: usize) -> step::After {
+    match world.hosts[h].phase {
+        Phase::Gate | Phase::Built(_) | Phase::LookAgain(_) => {
+            let view = view::views(world, variant, h).into_iter().next()?;
+            step::look(world, variant, decider, h, &view)
+        }
+        _ => step::step(world, variant, h),
+    }
+}
+
+/// Runs the world on without faults. `Err`: what does not end, or ends where no person is named.
+pub fn settle(world: &World, variant: &Variant, decider: &mut Decider) -> Result<usize, String> {
+    let mut now = world.clone();
+    now.left = Budget { generations: world.newest() + 4, ..Budget::default() };
+    now.heartbeat = now.heartbeat.map(|(g, _)| (g, false));
+    if let Some(ships) = now.spooled.take() {
+        now.snapshots.push(ships);
+    }
+    // A person's command that was not finished is not gone on with.
+    now.cancel = None;
+    let hosts = now.hosts.len();
+    for round in 1..=MOST_ROUNDS {
+        let before = now.clone();
+        for action in environment::actions(&now, variant) {
+            let enters =
+                matches!(action, Action::Enter(_) | Action::Eject(_) | Action::Replicate(_) | Action::RecordByAgent(_));
+            // Each of them may have become impossible by the one before it.
+            if enters
+                && environment::actions(&now, variant).contains(&action)
+                && let Some(next) = environment::act(&now, variant, action)
+            {
+                now = next?;
+            }
+        }
+        for h in 0..hosts {
+            if let Some(next) = one_step(&now, variant, decider, h) {
+                now = next?;
+            }
+        }
+        if now == before {
+            let down = (0..hosts).filter(|h| !raft::is_up(&now, *h));
+            let stay: Vec<(usize, Rule, Decision)> = down
+                .filter_map(|h| {
+                    let view = view::views(&now, variant, h).into_iter().next()?;
+                    let (rule, decision) = decider.decide(variant, &view);
+                    Some((h, rule, decision))
+                })
+                .collect();
+            // Who waits for the data or the vote of a host that a person must decide on, waits for that person.
+            let asked = stay.iter().any(|(_, rule, decision)| names_a_person(*rule, decision));
+            for (h, rule, decision) in &stay {
+                let for_others =
+                    asked && matches!(decision, Decision::Wait { reason: WaitReason::RollCall | WaitReason::Peers });
+                if !names_a_person(*rule, decision) && !for_others {
+                    return Err(format!(
+                        "h{h} stays with {rule} {decision}, which no person is asked to end:\n{now:#?}"
+                    ));
+                }
+            }
+            return Ok(round);
+        }
+    }
+    Err(format!("no end after {MOST_ROUNDS} rounds:\n{now:#?}"))
+}
