@@ -39,7 +39,7 @@ lab: cargo tools $(if $(LIFEBOAT_DEB),,deb) ## stories on hosts with real system
 	tests/lab/rootfs.sh prerequisites
 	for suite in bookworm trixie; do tests/lab/as-root.sh tests/lab/rootfs.sh $$suite || exit 1; done
 	LIFEBOAT_DEB="$(if $(LIFEBOAT_DEB),$(abspath $(LIFEBOAT_DEB)),$$(echo $(CURDIR)/target/debian/etcd-lifeboat_*_amd64.deb))" cargo test $(FEATURES) --test lab --config 'target."cfg(unix)".runner = "tests/lab/as-root.sh"' -- \
-	  --test-threads=1 --nocapture $(LAB)
+	  --test-threads=3 --nocapture $(LAB)
 
 bench: cargo tools ## peak memory and time of save and restore beside etcdctl and etcdutl (release build)
 	cargo build --release
