@@ -251,6 +251,7 @@ fn plan(value: &str, mark: &str) -> Option<PlanFacts> {
     };
     let listed = if value == "adopted life of others" { strangers() } else { voters() };
     Some(PlanFacts {
+        age_seconds: None,
         plan: Plan {
             generation: Generation(2),
             cause,
@@ -376,6 +377,7 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         Some("unknown") => Observed::unknown(CauseCode::NoAnswer, "connection refused"),
         Some("forgot") => Observed::unknown(CauseCode::StoreForgot, "shows no plan"),
         _ => Observed::Known(StoreFacts {
+            own_entry: None,
             plan: newest,
             lives,
             heartbeat,
@@ -449,6 +451,8 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         },
     };
     let policy = Policy {
+        expected_members: None,
+        lost_after_seconds: 600,
         node: node("cp1"),
         members: voters(),
         managed_by: match value("managed_by") {

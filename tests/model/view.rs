@@ -286,6 +286,7 @@ impl View {
             nonce: nonce(0, false),
         });
         PlanFacts {
+            age_seconds: None,
             plan: Plan {
                 generation,
                 cause: cause(seen.cause),
@@ -357,6 +358,7 @@ impl View {
             }),
         });
         StoreFacts {
+            own_entry: None,
             plan: s.plans.len().checked_sub(1).map(|newest| self.plan_facts(newest, s)),
             lives: lives.collect(),
             heartbeat: s.heartbeat.map(|(g, young)| HeartbeatFact {
@@ -445,6 +447,8 @@ impl View {
 
     fn policy(&self, variant: &Variant) -> Policy {
         Policy {
+            expected_members: None,
+            lost_after_seconds: 600,
             node: node(self.me as usize),
             members: voters(variant.configured(self.hosts), self.urls),
             managed_by: if variant.k3s { ManagedBy::K3s } else { ManagedBy::Systemd },
