@@ -22,7 +22,7 @@ dpkg -i --force-confdef --force-confold /tmp/later.deb >/tmp/log 2>&1 || fail "$
 is "at an upgrade systemd" "$(told)" "daemon-reload|try-restart lifeboat.service"
 is "the last line of the edited configuration" "$(tail -n 1 /etc/lifeboat/lifeboat.toml)" "# ours"
 is "the configuration" "$(mode /etc/lifeboat/lifeboat.toml)" "640 root:lifeboat"
-is "a directory that was closed" "$(mode /etc/lifeboat/conf.d)" "700 root:lifeboat"
+is "a directory that was closed" "$(mode /etc/lifeboat/conf.d)" "2700 root:lifeboat"
 there /etc/lifeboat/lifeboat.toml.dpkg-dist /etc/systemd/system/etcd.service.d/50-lifeboat-setup.conf
 
 # Removed although the program is broken.
@@ -30,7 +30,7 @@ plant_data
 : >/usr/bin/lifeboat
 dpkg -r etcd-lifeboat >/tmp/log 2>&1 || fail "$(cat /tmp/log)"
 drop_ins_are_gone /tmp/log
-is "at removal systemd" "$(told)" "is-active lifeboat-bootstrap.service|daemon-reload|stop lifeboat.service lifeboat-credentials.path|--quiet disable lifeboat.service|daemon-reload"
+is "at removal systemd" "$(told)" "is-active lifeboat-bootstrap.service|is-active lifeboat-bootstrap.service|daemon-reload|stop lifeboat.service lifeboat-credentials.path|--quiet disable lifeboat.service|daemon-reload"
 there /etc/lifeboat/{lifeboat.toml,token} /var/lib/lifeboat-bootstrap/memory.json /var/lib/lifeboat/history
 gone /usr/bin/lifeboat /usr/lib/systemd/system/lifeboat-bootstrap.service
 

@@ -61,8 +61,8 @@ plant_data() {
 
 installed() {
     is "user lifeboat" "$(getent passwd lifeboat | cut -d : -f 6,7 | sed s,/usr/sbin/,/sbin/,)" "/var/lib/lifeboat:/sbin/nologin"
-    is /etc/lifeboat "$(mode /etc/lifeboat)" "750 root:lifeboat"
-    is /etc/lifeboat/conf.d "$(mode /etc/lifeboat/conf.d)" "750 root:lifeboat"
+    is /etc/lifeboat "$(mode /etc/lifeboat)" "2750 root:lifeboat"
+    is /etc/lifeboat/conf.d "$(mode /etc/lifeboat/conf.d)" "2750 root:lifeboat"
     is /etc/lifeboat/lifeboat.toml "$(mode /etc/lifeboat/lifeboat.toml)" "640 root:lifeboat"
     is /usr/bin/lifeboat "$(mode /usr/bin/lifeboat)" "755 root:root"
     is /var/lib/lifeboat-bootstrap "$(mode /var/lib/lifeboat-bootstrap)" "755 root:root"

@@ -32,7 +32,7 @@ plant_data
 : >/usr/bin/lifeboat
 rpm -e etcd-lifeboat >/tmp/log 2>&1 || fail "$(cat /tmp/log)"
 drop_ins_are_gone /tmp/log
-is "when it goes systemd" "$(told)" "is-active lifeboat-bootstrap.service|daemon-reload|stop lifeboat.service lifeboat-credentials.path|--quiet disable lifeboat.service|daemon-reload"
+is "when it goes systemd" "$(told)" "is-active lifeboat-bootstrap.service|is-active lifeboat-bootstrap.service|daemon-reload|stop lifeboat.service lifeboat-credentials.path|--quiet disable lifeboat.service|daemon-reload"
 gone /usr/bin/lifeboat /usr/lib/systemd/system/lifeboat-bootstrap.service
 there /etc/lifeboat/{lifeboat.toml.rpmsave,token} /var/lib/lifeboat-bootstrap/memory.json /var/lib/lifeboat/store/snapshots/x.manifest.json \
     /var/lib/etcd/{member,member.quarantine-2026-01-01T00-00-00Z}/snap
@@ -49,6 +49,6 @@ $dnf install "etcd-lifeboat-$old" >/tmp/log 2>&1 || fail "dnf install: $(cat /tm
 is "by dnf" "$(rpm -q --queryformat '%{VERSION}-%{RELEASE}' etcd-lifeboat)" "$old"
 $dnf upgrade etcd-lifeboat >/tmp/log 2>&1 || fail "dnf upgrade: $(cat /tmp/log)"
 [ "$(rpm -q --queryformat '%{VERSION}-%{RELEASE}' etcd-lifeboat)" != "$old" ] || fail "dnf did not upgrade"
-is "by dnf, modes" "$(mode /etc/lifeboat) $(mode /etc/lifeboat/lifeboat.toml)" "750 root:lifeboat 640 root:lifeboat"
+is "by dnf, modes" "$(mode /etc/lifeboat) $(mode /etc/lifeboat/lifeboat.toml)" "2750 root:lifeboat 640 root:lifeboat"
 $dnf remove etcd-lifeboat >/tmp/log 2>&1 || fail "dnf remove: $(cat /tmp/log)"
 gone /usr/bin/lifeboat

@@ -255,7 +255,7 @@ async fn a_wal_without_its_member_is_moved_aside_by_the_command() {
     let host = Host::new(dir.path(), Some(wal_dir.clone()));
     assert_eq!(host.run().await.unwrap().outcome, Outcome::Start);
     let settings = &host.gate.settings;
-    crate::sys::fs::rename(&settings.data_dir.join("member"), &dir.path().join("lost")).unwrap();
+    crate::sys::fs::rename_new(&settings.data_dir.join("member"), &dir.path().join("lost")).unwrap();
     assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D2);
     let aside = quarantine::add(settings, host.gate.clock.now()).await.unwrap().unwrap();
     assert_eq!(aside.parent(), Some(wal_dir.as_path()));
