@@ -167,6 +167,7 @@ impl Writer<'_> {
             number: note.number,
             voters: note.voters,
             confirmed: note.confirmed,
+            cluster_id: None,
             by: self.parts.node.clone(),
             nonce: random::nonce()?,
         };

@@ -95,6 +95,7 @@ impl Bootstrap {
         let mark = self.mark(generation, &self.settings.policy.node, MarkUse::Join, random::nonce()?);
         // Whoever took it, and for what: it is taken.
         let _: Created = self.plans().take_mark(&mark).await?;
+        self.memory.nothing_aside()?;
         failpoint!("join.marked");
         Ok(())
     }

@@ -105,7 +105,7 @@ impl Changes<'_> {
         confirmed: bool,
         nonce: Nonce,
     ) -> Result<Announced, ReadError> {
-        let record = VotersRecord { number, voters: voters.to_vec(), confirmed, by: self.me.clone(), nonce };
+        let record = VotersRecord { number, voters: voters.to_vec(), confirmed, cluster_id: None, by: self.me.clone(), nonce };
         match self.plans.record_voters(self.generation, &record).await? {
             Created::Ours => Ok(Announced::Ready),
             Created::Taken => {
@@ -147,6 +147,7 @@ mod tests {
             voters: voters("a b c d e"),
             token: "t".into(),
             cluster_id: ClusterId(1),
+            reset: false,
             bump_revision: None,
             seed: node("a"),
             created: "2024-01-15T10:30:00Z".parse().unwrap(),

@@ -50,7 +50,15 @@ impl Plans {
             let why = format!("it says generation {}", read.body.generation);
             return Err(self.problem(&key, RecordProblem::BadBody(why)));
         }
-        Ok(Some(read.body))
+        let mut plan = read.body;
+        if plan.reset {
+            let first = keys::voters(generation, 1);
+            let first = self.records.read::<VotersRecord>(RecordKind::Voters, &first).await?;
+            let learnt = first.filter(|r| r.generation == generation && r.body.number == 1).and_then(|r| r.body.cluster_id);
+            // Until then the id in the plan is nobody's.
+            plan.cluster_id = learnt.unwrap_or(plan.cluster_id);
+        }
+        Ok(Some(plan))
     }
 
     /// All lives, oldest first, with all that belongs to the newest. `at_least`: the highest generation that this host remembers.
@@ -263,6 +271,7 @@ mod tests {
                 voters: vec![],
                 token: "t".into(),
                 cluster_id: ClusterId(1),
+                reset: false,
                 bump_revision: None,
                 seed: NodeName::new("cp1").unwrap(),
                 created: "2024-01-15T10:30:00Z".parse().unwrap(),
@@ -301,6 +310,7 @@ mod tests {
                     voters: vec![voter("cp1"), voter("cp2")],
                     token: "t".into(),
                     cluster_id: ClusterId(generation.0),
+                    reset: false,
                     bump_revision: None,
                     seed: NodeName::new("cp1").unwrap(),
                     created: "2024-01-15T10:30:00Z".parse().unwrap(),

@@ -394,6 +394,7 @@ impl Wire {
             etcd_user: s.etcd.user.clone(),
             state_dir: s.bootstrap.state_dir.clone(),
             request_file: s.bootstrap.request_file.clone(),
+            reset_program: s.etcd.reset_program.clone(),
             environment_file: Some(s.etcd.environment_file.clone()),
             bump_revision: Some(s.bootstrap.bump_revision).filter(|n| *n > 0),
         })

@@ -107,6 +107,7 @@ mod tests {
             number: i as u64 + 1,
             voters: voters(names),
             confirmed: *confirmed,
+            cluster_id: None,
             by: NodeName::new("a").unwrap(),
             nonce: Nonce([0; 16]),
         };
