@@ -7,7 +7,6 @@ use super::build::{self, Order, blocking};
 use super::owner::Owners;
 use super::run::Bootstrap;
 use super::{data_dir, environment, events, lock, staging};
-use crate::catalog::changes::same_voters;
 use crate::catalog::plans::Plans;
 use crate::catalog::probe;
 use crate::catalog::records::Created;
@@ -15,7 +14,7 @@ use crate::core::decide::{Decision, Draft, decide, members_of_now};
 use crate::core::facts::{DataDir, Facts, Observed, StoreFacts};
 use crate::core::model::Generation;
 use crate::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter};
-use crate::core::select;
+use crate::core::{select, voters};
 use crate::datadir::{ids, restore};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
@@ -148,7 +147,7 @@ impl Bootstrap {
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
         // With hosts that come and go, the data was built for those that stood there then.
-        let same_members = same_voters(&members_of_now(&now, &settings.policy), &order.voters);
+        let same_members = voters::same(&members_of_now(&now, &settings.policy), &order.voters);
         if again.decision != Decision::MakePlan(draft.clone()) || !same_members {
             self.say(&format!(
                 "the situation changed while the data was being built (now rule {}): looking again",
@@ -331,7 +330,9 @@ impl Bootstrap {
         let theirs = self.plans().mark(generation, me).await.map_err(past_the_mark)?;
         let ours = theirs.is_some_and(|m| m.nonce == nonce && m.purpose != MarkUse::Barred);
         if !ours {
-            self.say(&format!("this host's mark in generation {generation} is taken: it never starts in that life again"));
+            self.say(&format!(
+                "this host's mark in generation {generation} is taken: it never starts in that life again"
+            ));
         }
         Ok(ours)
     }

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{MemoryFile, Settings};
 use super::build::blocking;
+use super::{MemoryFile, Settings};
 use crate::core::facts::{Cause, CauseCode, DataDir, LocalMember, LocalVoter, Observed};
 use crate::core::model::{ClusterId, MemberId, Timestamp};
 use crate::datadir::buckets::StoredMember;

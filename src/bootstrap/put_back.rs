@@ -120,7 +120,10 @@ impl Bootstrap {
         if !intention.cleared {
             if let Some(aside) = data_dir::quarantine(settings, self.clock.now())? {
                 events::quarantined(&aside, intention.aside.generation);
-                self.say(&format!("what was made for the cancelled plan was moved to {}; nothing was deleted", aside.display()));
+                self.say(&format!(
+                    "what was made for the cancelled plan was moved to {}; nothing was deleted",
+                    aside.display()
+                ));
             }
             intention.cleared = true;
             intention.write(settings)?;

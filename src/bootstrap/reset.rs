@@ -221,7 +221,9 @@ impl Bootstrap {
             }
             other => {
                 let text = format!("the reset has ended, and {dir} holds no healthy member: {other:?}");
-                return Err(Error::new(Kind::Io, text).hint("etcd.data_dir must be the directory that k3s or rke2 uses"));
+                return Err(
+                    Error::new(Kind::Io, text).hint("etcd.data_dir must be the directory that k3s or rke2 uses")
+                );
             }
         };
         let (lives, _) = self.plans().history(plan.generation).await?;
@@ -274,7 +276,8 @@ impl Bootstrap {
     /// When that cannot be done: then nothing may be decided.
     pub(super) async fn finish_reset(&self) -> Result<()> {
         let settings = &self.settings;
-        if !Resetting::read(settings)?.is_some_and(|note| note.ran) {
+        let member_there = || settings.data_dir.join("member").symlink_metadata().is_ok();
+        if !Resetting::read(settings)?.is_some_and(|note| note.cluster_id.is_some() || note.ran && member_there()) {
             return Ok(());
         }
         let Some(_held) = lock::try_take(&settings.state_dir)? else { return Err(lock::taken(&settings.state_dir)) };
@@ -286,7 +289,7 @@ impl Bootstrap {
             };
             return self.record_reset(&plan, &note).await;
         }
-        if settings.data_dir.join("member").symlink_metadata().is_ok()
+        if member_there()
             && let Some(aside) = data_dir::quarantine(settings, self.clock.now())?
         {
             events::quarantined(&aside, note.generation);

@@ -25,6 +25,7 @@ use crate::sys::clock::SystemClock;
 mod owners;
 mod put_back;
 mod requests;
+mod reset;
 
 /// What a kubeadm host tells of its manifest.
 fn start_source(manifest: PathBuf) -> StartSource {

@@ -146,9 +146,11 @@ async fn a_host_without_data_gets_its_own_back_before_what_was_built_goes() {
 /// Between any two renames the next run goes on, and the two logs of a separate WAL directory are never mixed.
 #[tokio::test]
 async fn a_put_back_that_was_interrupted_is_ended_first() {
-    for (point, cleared, wal_too) in
-        [("member/ was moved, its WAL was not", false, false), ("both were moved", false, true), ("cleared", true, true)]
-    {
+    for (point, cleared, wal_too) in [
+        ("member/ was moved, its WAL was not", false, false),
+        ("both were moved", false, true),
+        ("cleared", true, true),
+    ] {
         let lab = Followed::new(true).await;
         lab.take_back().await;
         let settings = &lab.host.gate.settings;
@@ -164,7 +166,11 @@ async fn a_put_back_that_was_interrupted_is_ended_first() {
         // The store is not needed for that.
         lab.host.store_is_away();
         let report = lab.host.run().await.unwrap();
-        assert_eq!((report.verdict.rule, lab.host.cluster().await), (Rule::D7, Some(lab.before)), "{point}: {report:?}");
+        assert_eq!(
+            (report.verdict.rule, lab.host.cluster().await),
+            (Rule::D7, Some(lab.before)),
+            "{point}: {report:?}"
+        );
         assert!(!settings.state_dir.join("put-back.json").exists(), "{point}");
     }
 }
