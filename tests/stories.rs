@@ -11,6 +11,8 @@ mod agent;
 mod by_hand;
 #[path = "stories/host.rs"]
 mod host;
+#[path = "stories/k3s.rs"]
+mod k3s;
 #[path = "stories/lives.rs"]
 mod lives;
 #[path = "stories/once.rs"]

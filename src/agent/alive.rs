@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Parts;
 use super::election::Roles;
+use crate::catalog::changes::{Announced, Changes};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence::Heartbeat;
 use crate::catalog::records::{Created, Records};
@@ -19,12 +20,15 @@ use crate::core::plan::{Voter, VotersRecord};
 use crate::core::voters::{self, Note};
 use crate::error::{Error, Kind, Result};
 use crate::event;
+use crate::failpoint;
 use crate::ports::Promoted;
 use crate::snapshot::adoption::{Adopter, Adoption, adopted, local_voters};
 use crate::sys::random;
 
 /// The heartbeat is renewed this often; it counts for 90 s.
 pub(super) const BEAT: Duration = Duration::from_secs(20);
+/// A host that joins is made a voter as soon as it has caught up.
+const WHILE_JOINING: Duration = Duration::from_secs(3);
 /// One look with all that it writes. A longer one is cut off and begun again.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 /// A failure that lasts is said again after this time.
@@ -53,8 +57,12 @@ pub(super) async fn run(parts: &Parts, roles: &Roles, stop: &CancellationToken) 
         let ended = looked.unwrap_or_else(|_| {
             Err(Error::new(Kind::Store, format!("a look at the cluster took longer than {} s", LOOK_LIMIT.as_secs())))
         });
+        let mut pause = BEAT;
         match ended {
-            Ok(()) => roles.store_answered(true),
+            Ok(joining) => {
+                roles.store_answered(true);
+                pause = if joining { WHILE_JOINING } else { BEAT };
+            }
             Err(e) => {
                 if e.kind() == Kind::Store {
                     roles.store_answered(false);
@@ -64,7 +72,7 @@ pub(super) async fn run(parts: &Parts, roles: &Roles, stop: &CancellationToken) 
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(BEAT.mul_f64(0.9 + 0.2 * random::fraction())) => {}
+            () = tokio::time::sleep(pause.mul_f64(0.9 + 0.2 * random::fraction())) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -92,8 +100,9 @@ impl Writer<'_> {
         }
     }
 
-    async fn look(&mut self) -> Result<()> {
-        let Some(mut known) = self.life().await? else { return Ok(()) };
+    /// Whether a host waits to become a voter.
+    async fn look(&mut self) -> Result<bool> {
+        let Some(mut known) = self.life().await? else { return Ok(false) };
         let looked = self.look_at(&mut known).await;
         self.known = Some(known);
         if looked.is_ok() {
@@ -102,7 +111,7 @@ impl Writer<'_> {
         looked
     }
 
-    async fn look_at(&self, known: &mut Known) -> Result<()> {
+    async fn look_at(&self, known: &mut Known) -> Result<bool> {
         let parts = self.parts;
         // Both come before the read: nothing but the put stands between the read and the heartbeat.
         recorded::read_on(self.records(), known.generation, &mut known.records).await?;
@@ -167,6 +176,7 @@ impl Writer<'_> {
             number: note.number,
             voters: note.voters,
             confirmed: note.confirmed,
+            cluster_id: None,
             by: self.parts.node.clone(),
             nonce: random::nonce()?,
         };
@@ -187,19 +197,21 @@ impl Writer<'_> {
         Ok(true)
     }
 
-    /// Promotes the learner that a gate has added, one at a time, with the voters recorded before.
-    async fn promote(&self, known: &mut Known, members: &[LocalVoter]) -> Result<()> {
+    /// Promotes the learner that a gate has added, one at a time, with the voters recorded before. Whether there is one.
+    async fn promote(&self, known: &Known, members: &[LocalVoter]) -> Result<bool> {
         let configured = &self.parts.members;
-        let Some(live) = voters::of_members(members, configured) else { return Ok(()) };
+        let Some(live) = voters::of_members(members, configured) else { return Ok(false) };
         for learner in members.iter().filter(|m| m.is_learner) {
             let Some(host) = self.of_a_gate(known.generation, learner).await? else { continue };
             let mut after = live.clone();
             after.push(host.clone());
-            if let Some(note) = voters::before_change(&known.planned, &known.records, &after)
-                && !self.write(known, note).await?
-            {
-                return Ok(());
+            let plans = Plans::new(self.records().clone());
+            let changes = Changes { plans: &plans, generation: known.generation, me: &self.parts.node };
+            if let Announced::Busy { by } = changes.announce(&after, &live, random::nonce()?).await? {
+                tracing::debug!("{by} is changing the members of the cluster: the learner of {} waits", host.name);
+                return Ok(true);
             }
+            failpoint!("promote.announced");
             match self.parts.learners.promote_learner(learner.id).await {
                 Ok(Promoted::Done) => {
                     tracing::info!("the member {} of {} has caught up and votes now", learner.id, host.name);
@@ -208,9 +220,9 @@ impl Writer<'_> {
                 Err(e) => return Err(Error::from(e).context(format!("{} cannot be made a voter", host.name))),
             }
             // One change at a time: the next look begins with what is in force then.
-            return Ok(());
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn of_a_gate(&self, generation: Generation, learner: &LocalVoter) -> Result<Option<Voter>> {

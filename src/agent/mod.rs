@@ -6,7 +6,6 @@
 mod alive;
 mod election;
 mod last_runs;
-pub mod promote;
 pub mod scheduler;
 mod shipping;
 mod work;
@@ -71,8 +70,6 @@ pub struct Parts {
     pub spool: Spool,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
-    /// Whom to ask when this member has joined as a learner.
-    pub promotion: promote::Promotion,
 }
 
 /// What ended a round of work.
@@ -204,7 +201,7 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
         let (parts, wake, stop, notify) = (parts.clone(), wake.clone(), stop.clone(), notify.clone());
         tokio::spawn(async move {
             let status = move |text: String| notify.status(&text);
-            tokio::join!(shipping::run(&parts, &wake, &stop, &status), promote::run(&parts, &stop));
+            shipping::run(&parts, &wake, &stop, &status).await;
         })
     };
     let on_due = {

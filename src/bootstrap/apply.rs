@@ -7,7 +7,6 @@ use super::build::{self, Order, blocking};
 use super::owner::Owners;
 use super::run::Bootstrap;
 use super::{data_dir, environment, events, lock, staging};
-use crate::catalog::changes::same_voters;
 use crate::catalog::plans::Plans;
 use crate::catalog::probe;
 use crate::catalog::records::Created;
@@ -15,8 +14,8 @@ use crate::core::decide::{Decision, Draft, decide, members_of_now};
 use crate::core::facts::{DataDir, Facts, Observed, StoreFacts};
 use crate::core::model::Generation;
 use crate::core::plan::{MarkUse, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter};
-use crate::core::select;
-use crate::datadir::restore;
+use crate::core::{select, voters};
+use crate::datadir::{ids, restore};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::sys::random;
@@ -46,7 +45,7 @@ impl<E: Into<Error>> From<E> for Failed {
     }
 }
 
-fn past_the_mark(error: impl Into<Error>) -> Failed {
+pub(super) fn past_the_mark(error: impl Into<Error>) -> Failed {
     Failed { error: error.into(), marked: true }
 }
 
@@ -69,26 +68,11 @@ impl Bootstrap {
         Plans::new(self.snapshots.records().clone())
     }
 
-    /// k3s and rke2 keep etcd's data in their own way, and only they can restore into it.
-    fn refuse_foreign_restore(&self, snapshot: Option<&crate::core::model::SnapshotName>) -> Result<()> {
-        let managed_by = self.settings.policy.managed_by;
-        let (true, Some(name)) = (managed_by.resets_one_node(), snapshot) else { return Ok(()) };
-        let program = if managed_by == crate::core::decide::ManagedBy::K3s { "k3s" } else { "rke2" };
-        Err(Error::new(
-            Kind::Refused,
-            format!("a restore into {program} is not done by this version; nothing was changed"),
-        )
-        .hint(format!(
-            "on one server, with {program} stopped everywhere: lifeboat get {name} -f /tmp/{name}.db, then {program} server --cluster-reset \
-             --cluster-reset-restore-path=/tmp/{name}.db; then move the data dirs of the other servers aside and start all"
-        )))
-    }
-
     /// Fetches, verifies, builds, looks again, bars what the new life declares dead, and only then writes the plan.
     pub(super) async fn make_plan(&self, draft: &Draft, facts: &Facts) -> StepResult {
         let settings = &self.settings;
-        self.refuse_foreign_restore(draft.snapshot.as_ref())?;
-        if settings.policy.managed_by.resets_one_node() && draft.cause == PlanCause::Init {
+        let reset = settings.policy.managed_by.resets_one_node();
+        if reset && draft.cause == PlanCause::Init {
             // Nobody is bound to a plan by that: the cluster that comes up is adopted as one that existed before.
             self.withdraw(facts).await?;
             self.say(&format!("{} forms its cluster by itself", settings.policy.managed_by.unit()));
@@ -143,17 +127,27 @@ impl Bootstrap {
             }
             None => None,
         };
-        let owners = Owners::new(settings, facts.memory.known())?;
-        let work = build::build(settings, &self.snapshots, &order, &owners, &*self.progress);
-        let ready = self.standing(facts, work).await?;
-        let staging_dir = staging::path(&settings.data_dir, generation);
-        data_dir::try_rename(settings, &staging_dir)?;
+        let cluster_id = match &planned {
+            // Nobody's: the one that the reset makes is learnt afterwards.
+            Some(snapshot) if reset => {
+                self.standing(facts, self.fetch_for_reset(snapshot)).await?;
+                let ids: Vec<_> = order.voters.iter().map(|v| ids::member_id(&v.peer_urls, &order.token)).collect();
+                ids::cluster_id_of(&ids)
+            }
+            _ => {
+                let owners = Owners::new(settings, facts.memory.known())?;
+                let work = build::build(settings, &self.snapshots, &order, &owners, &*self.progress);
+                let ready = self.standing(facts, work).await?;
+                data_dir::try_rename(settings, &staging::path(&settings.data_dir, generation))?;
+                ready.cluster_id
+            }
+        };
 
         // Building takes minutes: what was true before need not be true now.
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
         // With hosts that come and go, the data was built for those that stood there then.
-        let same_members = same_voters(&members_of_now(&now, &settings.policy), &order.voters);
+        let same_members = voters::same(&members_of_now(&now, &settings.policy), &order.voters);
         if again.decision != Decision::MakePlan(draft.clone()) || !same_members {
             self.say(&format!(
                 "the situation changed while the data was being built (now rule {}): looking again",
@@ -177,7 +171,8 @@ impl Bootstrap {
             excluded: facts.attempts.excluded.clone(),
             voters: order.voters.clone(),
             token: order.token.clone(),
-            cluster_id: ready.cluster_id,
+            cluster_id,
+            reset,
             bump_revision: order.bump_revision,
             seed: settings.policy.node.clone(),
             created: self.clock.now(),
@@ -252,6 +247,9 @@ impl Bootstrap {
         let Some(plan) = self.plans().plan(generation).await? else {
             return Err(Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone")).into());
         };
+        if plan.reset {
+            return self.apply_reset(&plan, facts, decision).await;
+        }
         let staging_dir = staging::path(&settings.data_dir, generation);
         let seal = match staging::read_seal(&staging_dir)? {
             Some(seal) if seal.plan_nonce == plan.nonce => seal,
@@ -287,34 +285,56 @@ impl Bootstrap {
         };
         data_dir::try_rename(settings, &staging_dir)?;
 
-        // Nobody may count this host any more as one without data.
-        self.withdraw(facts).await?;
-        // The last look before the point of no return: still the newest plan, not taken back, and nothing has come to life or to the data dir
-        // while the data was built (an etcd that somebody started by hand).
-        let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
-        let again = decide(&now, &settings.policy);
-        let same = now.store.known().and_then(|s| s.plan.as_ref()).is_some_and(|n| n.plan.nonce == plan.nonce);
-        if !same || again.decision != *decision {
-            self.say(&format!(
-                "the situation changed before plan {generation} was applied (now rule {}): looking again",
-                again.rule
-            ));
+        if !self.last_look(&plan, facts, decision).await? {
             return Ok(Step::Lost);
         }
         failpoint!("bootstrap.before_mark");
-        let mark = self.mark(generation, &settings.policy.node, purpose, seal.mark_nonce);
-        if self.plans().take_mark(&mark).await.map_err(past_the_mark)? == Created::Taken {
-            let theirs = self.plans().mark(generation, &settings.policy.node).await.map_err(past_the_mark)?;
-            if theirs.is_none_or(|m| m.nonce != seal.mark_nonce || m.purpose == MarkUse::Barred) {
-                self.say(&format!(
-                    "this host's mark in generation {generation} is taken: it never starts in that life again"
-                ));
-                staging::clean(settings)?;
-                return Ok(Step::Lost);
-            }
+        if !self.take_own_mark(generation, purpose, seal.mark_nonce).await? {
+            staging::clean(settings)?;
+            return Ok(Step::Lost);
         }
         failpoint!("bootstrap.after_mark");
         self.put_in_place(&plan).await.map_err(past_the_mark)
+    }
+
+    /// Out of the roll call, and the last look before the point of no return: still the newest plan, not taken back, and nothing has come to life or
+    /// to the data dir while the data was built (an etcd that somebody started by hand).
+    pub(super) async fn last_look(&self, plan: &Plan, facts: &Facts, decision: &Decision) -> Result<bool> {
+        // Nobody may count this host any more as one without data.
+        self.withdraw(facts).await?;
+        let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
+        let again = decide(&now, &self.settings.policy);
+        let same = now.store.known().and_then(|s| s.plan.as_ref()).is_some_and(|n| n.plan.nonce == plan.nonce);
+        let still = same && again.decision == *decision;
+        if !still {
+            self.say(&format!(
+                "the situation changed before plan {} was applied (now rule {}): looking again",
+                plan.generation, again.rule
+            ));
+        }
+        Ok(still)
+    }
+
+    /// Takes this host's mark, or finds the one that belongs to `nonce`.
+    pub(super) async fn take_own_mark(
+        &self,
+        generation: Generation,
+        purpose: MarkUse,
+        nonce: crate::core::model::Nonce,
+    ) -> std::result::Result<bool, Failed> {
+        let me = &self.settings.policy.node;
+        let mark = self.mark(generation, me, purpose, nonce);
+        if self.plans().take_mark(&mark).await.map_err(past_the_mark)? == Created::Ours {
+            return Ok(true);
+        }
+        let theirs = self.plans().mark(generation, me).await.map_err(past_the_mark)?;
+        let ours = theirs.is_some_and(|m| m.nonce == nonce && m.purpose != MarkUse::Barred);
+        if !ours {
+            self.say(&format!(
+                "this host's mark in generation {generation} is taken: it never starts in that life again"
+            ));
+        }
+        Ok(ours)
     }
 
     /// Finishes what was interrupted between mark and rename.
@@ -322,6 +342,9 @@ impl Bootstrap {
         let Some(plan) = self.plans().plan(generation).await? else {
             return Err(Error::new(Kind::Store, format!("plan {generation} was there a moment ago and is gone")).into());
         };
+        if plan.reset {
+            return self.resume_reset(&plan).await;
+        }
         self.put_in_place(&plan).await.map_err(past_the_mark)
     }
 
@@ -332,10 +355,7 @@ impl Bootstrap {
         failpoint!("bootstrap.remembered");
         let staging_dir = staging::path(&settings.data_dir, generation);
         let ids = restore::load(&staging_dir)?.map(|built| (built.cluster_id, built.member_id));
-        if let Some(aside) = data_dir::quarantine(settings, self.clock.now(), ids)? {
-            events::quarantined(&aside, generation);
-            self.say(&format!("the old member was moved to {}; nothing was deleted", aside.display()));
-        }
+        self.make_room(generation, ids)?;
         failpoint!("bootstrap.quarantined");
         let (data, wal) = (settings.data_dir.clone(), settings.wal_dir.clone());
         let from = staging_dir.clone();
@@ -405,7 +425,7 @@ impl Bootstrap {
 
     /// Moves the data aside for a join.
     pub(super) fn quarantine_now(&self) -> Result<Step> {
-        if let Some(aside) = data_dir::quarantine(&self.settings, self.clock.now(), None)? {
+        if let Some(aside) = data_dir::quarantine(&self.settings, self.clock.now())? {
             events::quarantined(&aside, Generation(0));
             self.say(&format!("the member was moved to {}; nothing was deleted", aside.display()));
         }

@@ -5,7 +5,7 @@
 use crate::catalog::plans::Plans;
 use crate::catalog::records::Created;
 use crate::core::model::{Generation, NodeName, Timestamp};
-use crate::core::plan::{MarkUse, PersonsWord, PlanCause, StartedMark, majority};
+use crate::core::plan::{MarkUse, PersonsWord, PlanCause, StartedMark, Voter, majority};
 use crate::error::Result;
 use crate::sys::random;
 
@@ -30,13 +30,17 @@ pub async fn take_back(plans: &Plans, me: &NodeName, at: Timestamp) -> Result<Ta
         return Ok(TakenBack::Nothing);
     };
     let generation = newest.plan.generation;
-    let needed = majority(newest.plan.voters.len());
+    // A reset serves as soon as the seed has done it.
+    let needed = if newest.plan.reset { 1 } else { majority(newest.plan.voters.len()) };
     let started = |marks: &[StartedMark]| marks.iter().filter(|m| m.purpose != MarkUse::Barred).count();
     if started(&newest.marks) >= needed {
         return Ok(TakenBack::TooLate(generation));
     }
     let mut marks = newest.marks;
-    for voter in &newest.plan.voters {
+    let seed_first = |v: &&Voter| v.name != newest.plan.seed;
+    let mut voters: Vec<&Voter> = newest.plan.voters.iter().collect();
+    voters.sort_by_key(seed_first);
+    for voter in voters {
         if marks.iter().any(|m| m.node == voter.name) {
             continue;
         }

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Settings;
 use super::build::blocking;
+use super::{MemoryFile, Settings};
 use crate::core::facts::{Cause, CauseCode, DataDir, LocalMember, LocalVoter, Observed};
 use crate::core::model::{ClusterId, MemberId, Timestamp};
 use crate::datadir::buckets::StoredMember;
@@ -44,19 +44,43 @@ fn local(members: Vec<StoredMember>, is_learner: bool) -> impl Iterator<Item = L
     members.into_iter().map(move |m| LocalVoter { id: m.id, name: m.name, peer_urls: m.peer_urls, is_learner })
 }
 
+/// The names of what is moved aside begin so.
+pub(super) const QUARANTINED: &str = "member.quarantine-";
+
+/// A name for what is moved aside now, which nothing has, and which was promised to nothing.
+pub(super) fn free_name(settings: &Settings, now: Timestamp) -> String {
+    let stamp = now.strftime("%Y-%m-%dT%H-%M-%SZ");
+    let memory = MemoryFile::new(&settings.state_dir).observe();
+    let promised = |name: &str| memory.known().is_some_and(|m| m.aside.iter().any(|a| a.name == name));
+    let there = |name: &str| {
+        let mut dirs = std::iter::once(&settings.data_dir).chain(&settings.wal_dir);
+        dirs.any(|dir| dir.join(name).symlink_metadata().is_ok())
+    };
+    let mut name = format!("{QUARANTINED}{stamp}");
+    let mut n = 1;
+    while promised(&name) || there(&name) {
+        n += 1;
+        name = format!("{QUARANTINED}{stamp}-{n}");
+    }
+    name
+}
+
 /// Moves `member/` (and what is in a separate WAL dir) aside, under a name that says when. Returns where it is now: the moved `member/`, or
 /// the directory of the moved WAL when there was no `member/`.
 ///
 /// # Errors
 /// When an etcd runs on the data, or a rename fails; what was moved by then stays where it is, and the next try goes on.
-///
-/// `new_wal`: ids of a WAL that is being put into place. A crash between a separate WAL and `member/` leaves it there, and it stays.
-pub(super) fn quarantine(
+pub(super) fn quarantine(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>> {
+    quarantine_as(settings, &free_name(settings, now), None)
+}
+
+/// The same under a given name. `new_wal`: ids of a WAL that is being put into place. A crash between a separate WAL and `member/` leaves it there,
+/// and it stays.
+pub(super) fn quarantine_as(
     settings: &Settings,
-    now: Timestamp,
+    name: &str,
     new_wal: Option<(ClusterId, MemberId)>,
 ) -> Result<Option<PathBuf>> {
-    let stamp = now.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
     let member = settings.data_dir.join("member");
     // An etcd that was started since the last look would go on in the directory that is moved away, and acknowledge what nobody finds again.
     let db = member.join("snap").join("db");
@@ -64,19 +88,19 @@ pub(super) fn quarantine(
         return Err(Error::new(Kind::Refused, format!("an etcd runs on {}", settings.data_dir.display()))
             .hint("stop that etcd; nothing was moved"));
     }
-    let moved = move_aside(&member, &settings.data_dir.join(format!("member.quarantine-{stamp}")))?;
+    let moved = move_aside(&member, &settings.data_dir.join(name))?;
     crate::failpoint!("bootstrap.half_quarantined");
     if let Some(wal) = &settings.wal_dir
         && !new_wal.is_some_and(|ids| wal::inspect(wal).is_ok_and(|w| (w.cluster_id, w.member_id) == ids))
     {
-        let moved_wal = quarantine_wal(wal, &stamp)?;
+        let moved_wal = quarantine_wal(wal, name)?;
         return Ok(moved.or(moved_wal));
     }
     Ok(moved)
 }
 
 /// A WAL dir may be a mount point, which cannot be renamed: its segments are moved into a directory inside of it.
-fn quarantine_wal(wal: &Path, stamp: &str) -> Result<Option<PathBuf>> {
+fn quarantine_wal(wal: &Path, as_name: &str) -> Result<Option<PathBuf>> {
     let segments: Vec<PathBuf> = match std::fs::read_dir(wal) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).or_fail(Kind::Io, || format!("cannot read directory {}", wal.display())),
@@ -91,11 +115,11 @@ fn quarantine_wal(wal: &Path, stamp: &str) -> Result<Option<PathBuf>> {
     }
     // Segments of two lives have the same names; those of an interrupted quarantine are parts of one.
     let taken = |aside: &Path| segments.iter().filter_map(|s| s.file_name()).any(|name| aside.join(name).exists());
-    let mut aside = wal.join(format!("member.quarantine-{stamp}"));
+    let mut aside = wal.join(as_name);
     let mut n = 1;
     while taken(&aside) {
         n += 1;
-        aside.set_file_name(format!("member.quarantine-{stamp}-{n}"));
+        aside.set_file_name(format!("{as_name}-{n}"));
     }
     fs::create_dir(&aside, 0o700)?;
     for segment in segments {
@@ -111,14 +135,8 @@ fn move_aside(from: &Path, to: &Path) -> Result<Option<PathBuf>> {
         Err(e) => return Err(e).or_fail(Kind::Io, || format!("cannot stat {}", from.display())),
         Ok(_) => {}
     }
-    let mut to = to.to_path_buf();
-    let mut n = 1;
-    while to.symlink_metadata().is_ok() {
-        n += 1;
-        to.set_file_name(format!("{}-{n}", to.file_name().unwrap_or_default().to_string_lossy()));
-    }
-    fs::rename_new(from, &to)?;
-    Ok(Some(to))
+    fs::rename_new(from, to)?;
+    Ok(Some(to.to_path_buf()))
 }
 
 /// Tries whether a directory can be renamed inside the data dir (and beside the WAL dir), before anything depends on it.

@@ -4,11 +4,14 @@ use std::path::Path;
 
 use super::run::Bootstrap;
 use super::voice::status_line;
-use crate::core::decide::{Decision, Verdict};
+use crate::core::decide::{Decision, Rule, Verdict};
 use crate::core::model::Generation;
 use crate::core::plan::{Plan, PlannedSnapshot};
 use crate::error::Error;
 use crate::event;
+
+/// What takes a request back.
+const CANCEL: &str = "lifeboat restore-once --cancel";
 
 impl Bootstrap {
     /// Something that happened once.
@@ -44,6 +47,12 @@ impl Bootstrap {
     pub(super) fn tell_failed(&self, verdict: &mut Verdict, e: &Error) {
         verdict.because = format!("{} [the step failed and is tried again: {}]", verdict.because, e.one_line());
         verdict.hint = e.advice().or(verdict.hint.take());
+        // Whoever asked for it may always take it back.
+        let asked = matches!(verdict.rule, Rule::F1 | Rule::F2);
+        if asked && !verdict.hint.as_ref().is_some_and(|h| h.contains(CANCEL)) {
+            let before = verdict.hint.take().map(|h| format!("{h}; ")).unwrap_or_default();
+            verdict.hint = Some(format!("{before}to take the request back, type: {CANCEL}"));
+        }
         if self.tell("verdict", verdict) {
             restore_error(verdict, e);
         }

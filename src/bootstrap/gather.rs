@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{MemoryFile, Reach, RequestSources, Settings, StartSource, data_dir, discover, mount, staging};
+use super::{MemoryFile, Reach, RequestSources, Settings, StartSource, data_dir, discover, mount, reset, staging};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::ReadError;
@@ -95,7 +95,7 @@ pub(super) async fn gather(
     };
     Facts {
         data_dir,
-        staging: staging::observe(&sources.settings.data_dir),
+        staging: reset::observe(sources.settings).unwrap_or_else(|| staging::observe(&sources.settings.data_dir)),
         memory,
         live,
         store,

@@ -9,16 +9,18 @@ use super::gather::ENDPOINT_LIMIT;
 use super::joining::Joining;
 use super::run::Bootstrap;
 use super::{Endpoint, discover, environment, staging};
-use crate::catalog::changes::{Announced, Changes, voters_of};
+use crate::catalog::changes::{Announced, Changes};
 use crate::catalog::records::Created;
 use crate::core::decide::{Decision, JoinHow, decide};
 use crate::core::facts::{Facts, LiveCluster};
 use crate::core::model::{ClusterId, Generation};
 use crate::core::plan::{MarkUse, Plan, Voter, majority};
+use crate::core::voters;
 use crate::datadir::ids;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::ports::Member;
+use crate::snapshot::adoption::local_voters;
 use crate::sys::random;
 
 fn same_urls(a: &[String], b: &[String]) -> bool {
@@ -28,6 +30,12 @@ fn same_urls(a: &[String], b: &[String]) -> bool {
         urls
     };
     sorted(a) == sorted(b)
+}
+
+/// The voters among live members, as plans know them.
+fn voters_of(members: &[Member], known: &[Voter]) -> Result<Vec<Voter>> {
+    let found = voters::of_members(&local_voters(members.to_vec()), known);
+    found.ok_or_else(|| Error::new(Kind::Etcd, "the cluster lists no voters: nothing is changed on such a list"))
 }
 
 /// The cluster that rule L1 has seen, and its life.
@@ -95,6 +103,7 @@ impl Bootstrap {
         let mark = self.mark(generation, &self.settings.policy.node, MarkUse::Join, random::nonce()?);
         // Whoever took it, and for what: it is taken.
         let _: Created = self.plans().take_mark(&mark).await?;
+        self.memory.nothing_aside()?;
         failpoint!("join.marked");
         Ok(())
     }
@@ -216,9 +225,9 @@ impl Bootstrap {
         }
         let known = self.known_slots(plan);
         let members = etcd.members().await?;
-        let before = voters_of(&members, &known);
+        let before = voters_of(&members, &known)?;
         let left: Vec<Member> = members.into_iter().filter(|m| m.id != old.id).collect();
-        let after = voters_of(&left, &known);
+        let after = voters_of(&left, &known)?;
         let changes = Changes { plans: &self.plans(), generation: plan.generation, me: &policy.node };
         if !old.is_learner {
             let voters = left.iter().filter(|m| !m.is_learner);
@@ -249,7 +258,7 @@ impl Bootstrap {
         etcd.remove(old.id).await?;
         self.say(&format!("removed this host's old member {} from cluster {}", old.id, cluster.cluster_id));
         if !old.is_learner {
-            let now = voters_of(&etcd.members().await?, &known);
+            let now = voters_of(&etcd.members().await?, &known)?;
             changes.confirm(&now, random::nonce()?).await?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::core::facts::{Cause, CauseCode, DirOwner, Memory, Observed};
+use crate::core::facts::{Aside, Cause, CauseCode, DirOwner, Memory, Observed};
 use crate::core::model::{ClusterName, Generation};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys::fs;
@@ -107,6 +107,41 @@ impl MemoryFile {
             m.data_dir_owner = data_dir;
             m.wal_dir_owner = wal_dir;
         })
+    }
+
+    /// Notes what is about to be moved aside for a plan, in the place of what was noted for the same plan before.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::change`].
+    pub fn moves_aside(&self, aside: &Aside) -> Result<()> {
+        self.change(|m| {
+            m.aside.retain(|a| a.generation != aside.generation);
+            m.aside.push(aside.clone());
+        })
+    }
+
+    /// Forgets what was moved aside for a plan: it is back, or it can never be.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::change`].
+    pub fn nothing_aside_for(&self, plan: Generation) -> Result<()> {
+        self.change(|m| m.aside.retain(|a| a.generation != plan))
+    }
+
+    /// This slot is about to join a life with an empty log: no older member of it may ever vote again.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::change`].
+    pub fn nothing_aside(&self) -> Result<()> {
+        self.change(|m| m.aside.clear())
+    }
+
+    /// Notes whether others may count on it that this host has stopped, and starts only after it has withdrawn.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::change`].
+    pub fn stopped(&self, stopped: bool) -> Result<()> {
+        self.change(|m| m.stopped = stopped)
     }
 
     /// Notes a consumed request or pin.

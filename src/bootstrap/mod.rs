@@ -4,6 +4,7 @@
 //! between any two leads, at the next boot, to the same end state. Member data is moved aside, never deleted.
 
 mod apply;
+mod aside;
 mod build;
 mod cancel;
 mod data_dir;
@@ -21,6 +22,7 @@ mod owner;
 mod put_back;
 pub mod quarantine;
 mod requests;
+mod reset;
 mod roll;
 mod run;
 mod staging;
@@ -62,10 +64,23 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The one-shot request.
     pub request_file: PathBuf,
+    /// k3s or rke2, as it is found in PATH or as a path; empty: by `managed_by`.
+    pub reset_program: String,
     /// What etcd's unit reads; none: do not write one.
     pub environment_file: Option<PathBuf>,
     /// Revisions that a restore skips, so that clients notice it; none: leave revisions alone.
     pub bump_revision: Option<u64>,
+}
+
+impl Settings {
+    /// What restores on k3s and rke2.
+    fn reset_program(&self) -> String {
+        match (self.reset_program.as_str(), self.policy.managed_by) {
+            ("", crate::core::decide::ManagedBy::Rke2) => "rke2".to_owned(),
+            ("", _) => "k3s".to_owned(),
+            (program, _) => program.to_owned(),
+        }
+    }
 }
 
 /// etcd has started: what its environment file said for that one start, as the member that was added for this host, is taken out again. A wiped

@@ -17,7 +17,7 @@ pub async fn add(settings: &Settings, now: Timestamp) -> Result<Option<PathBuf>>
         return Err(Error::new(Kind::Refused, format!("an etcd runs on {}", settings.data_dir.display()))
             .hint("stop etcd first"));
     }
-    data_dir::quarantine(settings, now, None)
+    data_dir::quarantine(settings, now)
 }
 
 /// What was moved aside, oldest first.
@@ -34,7 +34,7 @@ pub fn list(settings: &Settings) -> Result<Vec<PathBuf>> {
         };
         for entry in entries {
             let entry = entry.or_fail(Kind::Io, || format!("cannot read directory {}", dir.display()))?;
-            if entry.file_name().to_string_lossy().starts_with("member.quarantine-") {
+            if entry.file_name().to_string_lossy().starts_with(data_dir::QUARANTINED) {
                 found.push(entry.path());
             }
         }

@@ -27,7 +27,14 @@ pub(super) fn state(facts: &Facts, verdict: &Verdict, resets_one_node: bool) -> 
         DataDir::Absent | DataDir::Empty => (!marked_staging(facts, store)).then_some(RollState::Empty),
         // k3s and rke2 restore on one node alone: that may only begin when every other one has stopped for it.
         DataDir::Healthy(_) if resets_one_node && verdict.rule == Rule::F2 => {
-            facts.requests().next().map(|r| RollState::Stopped(r.id.clone()))
+            let consumed = |id: &String| {
+                facts.memory.known().is_some_and(|m| m.consumed.contains(id))
+                    || store.lives.iter().any(|l| !l.cancelled && l.request.as_ref() == Some(id))
+            };
+            facts.requests().find(|r| !consumed(&r.id)).map(|r| RollState::Stopped(r.id.clone()))
+        }
+        DataDir::Healthy(_) if resets_one_node && verdict.rule == Rule::F1 => {
+            store.plan.as_ref().and_then(|p| p.plan.request.clone()).map(RollState::Stopped)
         }
         _ => None,
     }
@@ -69,6 +76,13 @@ impl Bootstrap {
         let resets = self.settings.policy.managed_by.resets_one_node();
         let (Some(state), true) = (state(facts, verdict, resets), self.has_peers()) else { return };
         let before = facts.store.known().and_then(|s| s.own_entry.as_ref());
+        // Before it is promised: whatever happens then, it is taken back before this host starts.
+        if matches!(state, RollState::Stopped(_))
+            && let Err(e) = self.memory.stopped(true)
+        {
+            self.warn("roll call", &format!("this host does not stand in the roll call: {}", e.one_line()));
+            return;
+        }
         let written = match self.presence(facts, state) {
             Ok(now) => presence::stand(self.quick.records(), before, now).await.map_err(Into::into),
             Err(e) => Err(e),
@@ -84,17 +98,21 @@ impl Bootstrap {
     /// Does a long piece of work, and keeps the entry fresh meanwhile: a host that builds still has no data. No write is under way when this
     /// returns, so that none can come after a withdrawal.
     pub(super) async fn standing<T>(&self, facts: &Facts, work: impl Future<Output = T>) -> T {
-        let void = facts.data_dir.known().is_some_and(DataDir::is_void);
+        let stands = |state: &RollState| match state {
+            RollState::Empty => facts.data_dir.known().is_some_and(DataDir::is_void),
+            RollState::Stopped(_) => self.memory.observe().known().is_some_and(|m| m.stopped),
+            RollState::Withdrawn => false,
+        };
         tokio::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                () = tokio::time::sleep(RENEWED_EACH), if void && self.has_peers() => {
+                () = tokio::time::sleep(RENEWED_EACH), if self.has_peers() => {
                     // What it waited until now is in the entry itself.
                     let node = &self.settings.policy.node;
                     if let Ok((Some(own), _)) = presence::roll_call(self.quick.records(), node).await
-                        && own.state == RollState::Empty
-                        && let Ok(now) = self.presence(facts, RollState::Empty)
+                        && stands(&own.state)
+                        && let Ok(now) = self.presence(facts, own.state.clone())
                         && let Err(e) = presence::stand(self.quick.records(), Some(&own), now).await
                     {
                         self.warn("roll call", &format!("this host's entry in the roll call could not be renewed: {e}"));
@@ -102,6 +120,11 @@ impl Bootstrap {
                 }
             }
         }
+    }
+
+    /// Whether others may count on it that this host does not start.
+    pub(super) fn has_promised(&self, facts: &Facts) -> bool {
+        facts.memory.known().is_some_and(|m| m.stopped) && self.has_peers()
     }
 
     /// Takes this host's entry out of the roll call, and sees that it is out.
@@ -114,6 +137,7 @@ impl Bootstrap {
         }
         let gone = self.presence(facts, RollState::Withdrawn)?;
         presence::withdraw(self.snapshots.records(), &gone).await?;
+        self.memory.stopped(false)?;
         crate::failpoint!("bootstrap.withdrawn");
         Ok(())
     }

@@ -167,13 +167,16 @@ impl Bootstrap {
         loop {
             let gate = newer.as_ref().unwrap_or(self);
             gate.finish_put_back().await?;
+            gate.finish_reset().await?;
             // Steps are not cut at the deadline: a restore that is half way would begin again at the next run.
             let left = options.deadline.map(|deadline| deadline.saturating_sub(elapsed()));
             let facts = gate.look(elapsed().as_secs(), attempts.clone(), left).await;
             failpoint!("bootstrap.looked");
             let mut verdict = decide(&facts, &gate.settings.policy);
+            // Others may count on it that this host has stopped.
+            let promised = verdict.decision == Decision::Start && gate.has_promised(&facts);
             let outcome = match &verdict.decision {
-                Decision::Start => Some(Outcome::Start),
+                Decision::Start if !promised => Some(Outcome::Start),
                 Decision::Refuse { .. } if !options.wait_on_refusal => Some(Outcome::Refused),
                 _ => None,
             };
@@ -181,7 +184,9 @@ impl Bootstrap {
                 return gate.end(outcome, verdict, facts, done, held.is_some());
             }
             gate.stand(&facts, &verdict).await;
-            let step = if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
+            let step = if promised {
+                Some(gate.withdraw(&facts).await.map(|()| Step::Done).map_err(Into::into))
+            } else if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
                 None
             } else if held.is_none() {
                 // Only a step needs the lock: a host that starts, waits or refuses changes nothing.
@@ -268,6 +273,12 @@ impl Bootstrap {
             Decision::MakePlan(draft) => self.make_plan(draft, facts).await,
             Decision::Apply { generation } => self.apply(*generation, facts, &verdict.decision, MarkUse::Apply).await,
             Decision::Resume { generation } => self.resume(*generation).await,
+            Decision::Quarantine if verdict.rule == Rule::F1 => {
+                let newest = facts.store.known().and_then(|s| s.plan.as_ref());
+                let Some(newest) = newest else { return Ok(Step::Lost) };
+                self.make_room(newest.plan.generation, None)?;
+                Ok(Step::Done)
+            }
             Decision::Quarantine => Ok(self.quarantine_now()?),
             Decision::Join { how } => self.join(*how, facts).await,
             Decision::PutBack { generation } => self.put_back(*generation, facts).await,

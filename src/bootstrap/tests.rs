@@ -23,7 +23,9 @@ use crate::ports::StoreErrorKind;
 use crate::sys::clock::SystemClock;
 
 mod owners;
+mod put_back;
 mod requests;
+mod reset;
 
 /// What a kubeadm host tells of its manifest.
 fn start_source(manifest: PathBuf) -> StartSource {
@@ -71,6 +73,7 @@ impl Host {
             etcd_user: None,
             state_dir: dir.join("state"),
             request_file: dir.join("restore-once"),
+            reset_program: String::new(),
             environment_file: Some(dir.join("run/etcd.env")),
             bump_revision: None,
         };
@@ -133,6 +136,23 @@ async fn a_request_that_leads_to_no_snapshot_never_becomes_an_empty_cluster() {
     assert!(!host.store.keys().contains(&"cluster/plans/2.json".to_owned()), "{:?}", host.store.keys());
     let told = host.told.lock().unwrap().join("\n");
     assert!(told.contains("no snapshot in the store can be restored for \"latest\""), "{told}");
+}
+
+/// Nor is another snapshot, or an empty cluster, put in the place of what was asked for on a host that has nothing to go on with.
+#[tokio::test]
+async fn a_request_that_cannot_be_done_on_an_empty_host_is_refused_until_it_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::new(dir.path(), None);
+    for asked in ["latest", "no-such-snapshot"] {
+        host.gate.requests.file.arm(asked).unwrap();
+        let report = host.run().await.unwrap();
+        assert_eq!((report.outcome, report.verdict.rule), (Outcome::Refused, Rule::F2), "{asked}: {report:?}");
+        let hint = report.verdict.hint.unwrap();
+        assert!(hint.contains("lifeboat restore-once --cancel") && hint.contains("lifeboat ls"), "{hint}");
+        assert!(!host.store.keys().iter().any(|k| k.starts_with("cluster/plans/")), "{:?}", host.store.keys());
+        host.gate.requests.file.remove().unwrap();
+    }
+    assert_eq!(host.run().await.unwrap().outcome, Outcome::Start);
 }
 
 #[tokio::test]
@@ -200,11 +220,11 @@ async fn a_member_that_etcd_runs_on_is_never_moved() {
     let settings = &host.gate.settings;
     let db = settings.data_dir.join("member/snap/db");
     let running = Flock::lock(std::fs::File::open(&db).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
-    let e = data_dir::quarantine(settings, host.gate.clock.now(), None).unwrap_err();
+    let e = data_dir::quarantine(settings, host.gate.clock.now()).unwrap_err();
     assert_eq!(e.kind(), Kind::Refused);
     assert!(db.is_file());
     drop(running);
-    assert!(data_dir::quarantine(settings, host.gate.clock.now(), None).unwrap().is_some());
+    assert!(data_dir::quarantine(settings, host.gate.clock.now()).unwrap().is_some());
     assert!(!db.exists());
 }
 
@@ -235,14 +255,14 @@ async fn a_new_wal_that_is_in_place_is_not_quarantined_by_the_second_try() {
     crate::sys::fs::rename_new(&staged.join(&segment), &wal_dir.join(&segment)).unwrap();
     crate::sys::fs::remove_scratch(&staged).unwrap();
 
-    let now = host.gate.clock.now();
-    data_dir::quarantine(settings, now, Some((built.cluster_id, built.member_id))).unwrap();
+    data_dir::quarantine_as(settings, "member.quarantine-1", Some((built.cluster_id, built.member_id))).unwrap();
     let staging_dir = staging::path(&settings.data_dir, Generation(1));
     restore::install(&staging_dir, &settings.data_dir, Some(&wal_dir)).unwrap();
     assert_eq!(host.cluster().await, Some(built.cluster_id));
     // Another cluster's WAL is moved.
     crate::sys::fs::rename_new(&settings.data_dir.join("member"), &dir.path().join("elsewhere")).unwrap();
-    data_dir::quarantine(settings, now, Some((crate::core::model::ClusterId(1), built.member_id))).unwrap();
+    let others = Some((crate::core::model::ClusterId(1), built.member_id));
+    data_dir::quarantine_as(settings, "member.quarantine-2", others).unwrap();
     assert!(!wal_dir.join(&segment).exists());
 }
 

@@ -7,7 +7,7 @@ use super::plans::Plans;
 use super::records::{Created, ReadError};
 use crate::core::model::{Generation, NodeName, Nonce};
 use crate::core::plan::{Voter, VotersRecord};
-use crate::ports::Member;
+use crate::core::voters::same;
 
 /// An unconfirmed change of another host that is older than this is taken for abandoned. It stays recorded, so that this is about liveness alone.
 const ABANDONED_SECONDS: u64 = 60;
@@ -34,30 +34,6 @@ pub struct Changes<'a> {
     pub me: &'a NodeName,
 }
 
-/// Whether both name the same slots with the same URLs, in whatever order.
-pub fn same_voters(a: &[Voter], b: &[Voter]) -> bool {
-    let sorted = |voters: &[Voter]| {
-        let mut all = voters.to_vec();
-        for v in &mut all {
-            v.peer_urls.sort();
-        }
-        all.sort();
-        all
-    };
-    sorted(a) == sorted(b)
-}
-
-/// The voters among live members. A member's slot is the one that is known with its peer URLs, else its own name; one that has never started has no name.
-pub fn voters_of(members: &[Member], known: &[Voter]) -> Vec<Voter> {
-    let slot = |m: &Member| {
-        let by_url = known.iter().find(|v| v.peer_urls.iter().any(|u| m.peer_urls.contains(u)));
-        let own = NodeName::new(&m.name).ok();
-        by_url.map(|v| v.name.clone()).or(own).or_else(|| NodeName::new(&format!("member-{}", m.id)).ok())
-    };
-    let voters = members.iter().filter(|m| !m.is_learner);
-    voters.filter_map(|m| Some(Voter { name: slot(m)?, peer_urls: m.peer_urls.clone() })).collect()
-}
-
 impl Changes<'_> {
     /// Records that the voters are about to become `target`; they are `actual` now.
     ///
@@ -67,16 +43,16 @@ impl Changes<'_> {
         let recorded = self.plans.recorded_voters(self.generation).await?;
         let Some((last, age)) = recorded.last() else {
             let planned = self.plans.plan(self.generation).await?.map(|p| p.voters).unwrap_or_default();
-            return if same_voters(&planned, target) {
+            return if same(&planned, target) {
                 Ok(Announced::Ready)
             } else {
                 self.write(1, target, false, nonce).await
             };
         };
-        if same_voters(&last.voters, target) {
+        if same(&last.voters, target) {
             return Ok(Announced::Ready);
         }
-        let under_way = !last.confirmed && last.by != *self.me && !same_voters(&last.voters, actual);
+        let under_way = !last.confirmed && last.by != *self.me && !same(&last.voters, actual);
         if under_way && age.is_none_or(|age| age < ABANDONED_SECONDS) {
             return Ok(Announced::Busy { by: last.by.clone() });
         }
@@ -90,7 +66,7 @@ impl Changes<'_> {
     pub async fn confirm(&self, now: &[Voter], nonce: Nonce) -> Result<(), ReadError> {
         let recorded = self.plans.recorded_voters(self.generation).await?;
         match recorded.last() {
-            Some((last, _)) if !last.confirmed && same_voters(&last.voters, now) => {
+            Some((last, _)) if !last.confirmed && same(&last.voters, now) => {
                 self.write(last.number.saturating_add(1), now, true, nonce).await.map(drop)
             }
             // Confirmed already, or somebody has announced another change since, and confirms that one.
@@ -105,7 +81,8 @@ impl Changes<'_> {
         confirmed: bool,
         nonce: Nonce,
     ) -> Result<Announced, ReadError> {
-        let record = VotersRecord { number, voters: voters.to_vec(), confirmed, by: self.me.clone(), nonce };
+        let record =
+            VotersRecord { number, voters: voters.to_vec(), confirmed, cluster_id: None, by: self.me.clone(), nonce };
         match self.plans.record_voters(self.generation, &record).await? {
             Created::Ours => Ok(Announced::Ready),
             Created::Taken => {
@@ -122,7 +99,7 @@ mod tests {
     use super::*;
     use crate::catalog::memory::MemoryStore;
     use crate::catalog::snapshots_tests::records;
-    use crate::core::model::{ClusterId, MemberId};
+    use crate::core::model::ClusterId;
     use crate::core::plan::{Plan, PlanCause};
 
     fn voters(names: &str) -> Vec<Voter> {
@@ -147,6 +124,7 @@ mod tests {
             voters: voters("a b c d e"),
             token: "t".into(),
             cluster_id: ClusterId(1),
+            reset: false,
             bump_revision: None,
             seed: node("a"),
             created: "2024-01-15T10:30:00Z".parse().unwrap(),
@@ -174,25 +152,5 @@ mod tests {
         let all: Vec<(u64, bool)> =
             plans.recorded_voters(Generation(1)).await.unwrap().iter().map(|(r, _)| (r.number, r.confirmed)).collect();
         assert_eq!(all, [(1, false), (2, false), (3, true)]);
-    }
-
-    #[test]
-    fn a_member_is_the_slot_whose_urls_it_has() {
-        let member = |id, name: &str, host: &str, is_learner| Member {
-            id: MemberId(id),
-            name: name.into(),
-            peer_urls: vec![format!("http://{host}:2380")],
-            client_urls: vec![],
-            is_learner,
-        };
-        let members = [
-            member(1, "a", "a", false),
-            member(2, "", "b", false),
-            member(3, "stranger", "x", false),
-            member(4, "", "y", false),
-            member(5, "c", "c", true),
-        ];
-        let found: Vec<String> = voters_of(&members, &voters("a b c")).iter().map(|v| v.name.to_string()).collect();
-        assert_eq!(found, ["a", "b", "stranger", "member-4"]);
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::keys;
 use super::records::{Created, ReadError, Records};
+use super::voters;
 use crate::core::facts::{Configuration, Life, PlanFacts};
 use crate::core::model::{Generation, NodeName};
 use crate::core::plan::{PersonsWord, Plan, PlanCause, StartedMark, VotersRecord};
@@ -50,7 +51,16 @@ impl Plans {
             let why = format!("it says generation {}", read.body.generation);
             return Err(self.problem(&key, RecordProblem::BadBody(why)));
         }
-        Ok(Some(read.body))
+        let mut plan = read.body;
+        if plan.reset {
+            let first = keys::voters(generation, 1);
+            let first = self.records.read::<VotersRecord>(RecordKind::Voters, &first).await?;
+            let learnt =
+                first.filter(|r| r.generation == generation && r.body.number == 1).and_then(|r| r.body.cluster_id);
+            // Until then the id in the plan is nobody's.
+            plan.cluster_id = learnt.unwrap_or(plan.cluster_id);
+        }
+        Ok(Some(plan))
     }
 
     /// All lives, oldest first, with all that belongs to the newest. `at_least`: the highest generation that this host remembers.
@@ -184,18 +194,7 @@ impl Plans {
     /// # Errors
     /// As [`Plans::plan`].
     pub async fn recorded_voters(&self, generation: Generation) -> Result<Vec<(VotersRecord, Option<u64>)>, ReadError> {
-        let mut all = Vec::new();
-        loop {
-            let number = all.len() as u64 + 1;
-            let key = keys::voters(generation, number);
-            let Some(read) = self.records.read::<VotersRecord>(RecordKind::Voters, &key).await? else { return Ok(all) };
-            if read.body.number != number {
-                let why = format!("it is record {}", read.body.number);
-                return Err(self.problem(&key, RecordProblem::BadBody(why)));
-            }
-            let age = read.modified.zip(read.store_time).map(|(written, now)| now.duration_since(written).as_secs());
-            all.push((read.body, age.map(|age| u64::try_from(age).unwrap_or(0))));
-        }
+        voters::read_all(&self.records, generation).await
     }
 
     /// Records voters under the next number, unless somebody did before.
@@ -203,7 +202,7 @@ impl Plans {
     /// # Errors
     /// As [`Plans::create`].
     pub async fn record_voters(&self, generation: Generation, record: &VotersRecord) -> StoreResult<Created> {
-        self.records.create(RecordKind::Voters, &keys::voters(generation, record.number), generation, record).await
+        voters::create(&self.records, generation, record).await
     }
 
     /// Writes a plan, unless its generation has one.
@@ -263,6 +262,7 @@ mod tests {
                 voters: vec![],
                 token: "t".into(),
                 cluster_id: ClusterId(1),
+                reset: false,
                 bump_revision: None,
                 seed: NodeName::new("cp1").unwrap(),
                 created: "2024-01-15T10:30:00Z".parse().unwrap(),
@@ -301,6 +301,7 @@ mod tests {
                     voters: vec![voter("cp1"), voter("cp2")],
                     token: "t".into(),
                     cluster_id: ClusterId(generation.0),
+                    reset: false,
                     bump_revision: None,
                     seed: NodeName::new("cp1").unwrap(),
                     created: "2024-01-15T10:30:00Z".parse().unwrap(),

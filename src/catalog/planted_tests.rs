@@ -34,6 +34,7 @@ fn plan(generation: u64) -> Plan {
         voters: vec![Voter { name: node("cp1"), peer_urls: vec!["http://cp1:2380".into()] }],
         token: "t".into(),
         cluster_id: ClusterId(generation),
+        reset: false,
         bump_revision: None,
         seed: node("cp1"),
         created: "2024-01-15T10:30:00Z".parse().unwrap(),
@@ -71,7 +72,14 @@ fn genuine(by: &Records, kind: RecordKind, generation: u64) -> (String, Bytes) {
         }
         RecordKind::Voters => {
             let key = keys::voters(g, 1);
-            let record = VotersRecord { number: 1, voters: plan(generation).voters, confirmed: true, by: cp1, nonce };
+            let record = VotersRecord {
+                number: 1,
+                voters: plan(generation).voters,
+                confirmed: true,
+                cluster_id: None,
+                by: cp1,
+                nonce,
+            };
             (key.clone(), by.seal(kind, &key, g, &record))
         }
         RecordKind::Cancelled => (keys::cancelled(g), by.seal(kind, &keys::cancelled(g), g, &word)),
@@ -106,7 +114,10 @@ async fn followed(store: &Arc<MemoryStore>, kind: RecordKind) -> Result<bool, St
     let text = |e: super::records::ReadError| e.to_string();
     match kind {
         RecordKind::Heartbeat => presence::heartbeat(&ours).await.map(|h| h.is_some()).map_err(text),
-        RecordKind::RollCall => presence::roll_call(&ours, &node("cp1")).await.map(|(own, others)| own.is_some() || !others.is_empty()).map_err(text),
+        RecordKind::RollCall => presence::roll_call(&ours, &node("cp1"))
+            .await
+            .map(|(own, others)| own.is_some() || !others.is_empty())
+            .map_err(text),
         RecordKind::Manifest => {
             let name = SnapshotName::new("s").unwrap();
             let listed = Snapshots::new(ours).list().await.map_err(|e| e.to_string())?;

@@ -19,23 +19,49 @@ pub async fn read_on(
     generation: Generation,
     known: &mut Vec<VotersRecord>,
 ) -> Result<(), ReadError> {
-    loop {
-        let number = known.len() as u64 + 1;
-        let key = keys::voters(generation, number);
-        let Some(read) = records.read::<VotersRecord>(RecordKind::Voters, &key).await? else { return Ok(()) };
-        let problem = |why: String| ReadError::Problem {
-            location: records.store().location(),
-            key: key.clone(),
-            problem: RecordProblem::BadBody(why),
-        };
-        if read.generation != generation || read.body.number != number {
-            return Err(problem(format!("it is record {} of generation {}", read.body.number, read.generation)));
-        }
-        if known.len() >= MOST_RECORDS {
-            return Err(problem("there are more records than any cluster has changes".to_owned()));
-        }
-        known.push(read.body);
+    while let Some((record, _)) = read(records, generation, known.len()).await? {
+        known.push(record);
     }
+    Ok(())
+}
+
+/// All records of a life, by number, each with its age in seconds by the store's clock, if the store tells the time.
+///
+/// # Errors
+/// As [`read_on`].
+pub async fn read_all(
+    records: &Records,
+    generation: Generation,
+) -> Result<Vec<(VotersRecord, Option<u64>)>, ReadError> {
+    let mut all = Vec::new();
+    while let Some(next) = read(records, generation, all.len()).await? {
+        all.push(next);
+    }
+    Ok(all)
+}
+
+/// The record that follows the first `known` ones.
+async fn read(
+    records: &Records,
+    generation: Generation,
+    known: usize,
+) -> Result<Option<(VotersRecord, Option<u64>)>, ReadError> {
+    let number = known as u64 + 1;
+    let key = keys::voters(generation, number);
+    let Some(read) = records.read::<VotersRecord>(RecordKind::Voters, &key).await? else { return Ok(None) };
+    let problem = |why: String| ReadError::Problem {
+        location: records.store().location(),
+        key: key.clone(),
+        problem: RecordProblem::BadBody(why),
+    };
+    if read.generation != generation || read.body.number != number {
+        return Err(problem(format!("it is record {} of generation {}", read.body.number, read.generation)));
+    }
+    if known >= MOST_RECORDS {
+        return Err(problem("there are more records than any cluster has changes".to_owned()));
+    }
+    let age = read.modified.zip(read.store_time).map(|(written, now)| now.duration_since(written).as_secs());
+    Ok(Some((read.body, age.map(|age| u64::try_from(age).unwrap_or(0)))))
 }
 
 /// Writes a record, unless its number is taken.

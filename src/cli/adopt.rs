@@ -29,7 +29,7 @@ struct Report {
 }
 
 pub(super) async fn run(wire: &Wire, args: &AdoptArgs, printer: &Printer) -> Result<ExitCode> {
-    let (etcd, snapshots, members) = (wire.etcd()?, wire.snapshots()?, wire.members());
+    let (etcd, snapshots, members) = (wire.etcd()?, wire.snapshots()?, wire.voters());
     let settings = wire.settings();
     let adopter = Adopter {
         etcd: etcd.as_ref(),

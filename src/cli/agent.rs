@@ -37,7 +37,7 @@ fn parts(wire: &Wire) -> Result<Parts> {
         node,
         state_dir: settings.node.state_dir.clone(),
         jobs,
-        members: wire.members(),
+        members: wire.voters(),
         seed: settings.bootstrap.seed.clone(),
         etcd: etcd.clone(),
         election: etcd.clone(),
@@ -46,6 +46,5 @@ fn parts(wire: &Wire) -> Result<Parts> {
         snapshots: wire.snapshots()?,
         spool: wire.spool()?,
         clock: wire.clock.clone(),
-        promotion: wire.promotion()?,
     })
 }

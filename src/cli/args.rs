@@ -213,6 +213,9 @@ pub struct RestoreOnceArgs {
     /// Name of a snapshot, or "latest"
     #[arg(required_unless_present = "cancel", conflicts_with = "cancel")]
     pub name: Option<String>,
+    /// k3s, rke2: a word for this restore, the same on all hosts, which stop for it together
+    #[arg(long, value_name = "WORD", conflicts_with = "cancel")]
+    pub id: Option<String>,
     /// Take an armed restore back
     #[arg(long)]
     pub cancel: bool,

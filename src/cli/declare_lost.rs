@@ -18,7 +18,7 @@ use crate::core::facts::PlanFacts;
 use crate::core::model::{Generation, SnapshotName};
 use crate::core::plan::{PersonsWord, Voter};
 use crate::error::{Error, Kind, Result};
-use crate::ports::Etcd;
+use crate::ports::{Etcd, Peer};
 use crate::sys::random;
 
 /// A life whose heartbeat is younger is alive.
@@ -120,7 +120,13 @@ async fn refuse_the_living(wire: &Wire, records: &Records, newest: &PlanFacts) -
         let status = tokio::time::timeout(ANSWER_LIMIT, etcd.status()).await.ok()?.ok()?;
         Some((etcd.endpoint().to_owned(), status.cluster_id))
     });
-    let answers = join_all(asked).await.into_iter().flatten();
+    // A survivor without quorum serves no clients, and holds the data all the same.
+    let ports = wire.all_peer_ports().into_iter().map(|port: Arc<dyn Peer>| async move {
+        let answer = tokio::time::timeout(ANSWER_LIMIT, port.ask()).await.ok()?.ok()?;
+        Some((port.url().to_owned(), answer.cluster_id))
+    });
+    let (clients, ports) = tokio::join!(join_all(asked), join_all(ports));
+    let answers = clients.into_iter().chain(ports).flatten();
     let of_it: Vec<String> =
         answers.filter(|(_, id)| *id == newest.plan.cluster_id).map(|(endpoint, _)| endpoint).collect();
     if of_it.is_empty() {

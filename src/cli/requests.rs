@@ -37,7 +37,10 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     };
     // What cannot be restored is refused now, not at the next boot.
     let manifest = wire.snapshots()?.resolve(name).await?;
-    let id = requests.file.arm(name).map_err(|e| e.context(format!("no restore is armed: cannot write {path}")))?;
+    let id = requests
+        .file
+        .arm_as(name, args.id.as_deref())
+        .map_err(|e| e.context(format!("no restore is armed: cannot write {path}")))?;
     let memory = memory(wire).observe();
     let done = |r: &Request| memory.known().is_some_and(|m| m.consumed.contains(&r.id));
     let also = requests.armed().into_iter().filter(|r| r.id != id && !done(r)).collect();
@@ -51,13 +54,21 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
         also_armed: also,
         others: others(wire),
     };
+    let (resets, unit) = (wire.settings().etcd.managed_by.resets_one_node(), &wire.settings().etcd.unit);
     printer.report(&report, |r| {
         let mut text = format!(
             "armed in {}: at the next start of etcd this host restores {name} (now {}, revision {}), once.\n\
              The data of now is moved aside, not deleted. To take it back: lifeboat restore-once --cancel\n",
             r.file, manifest.name, manifest.revision
         );
-        if !r.others.is_empty() {
+        if !r.others.is_empty() && resets {
+            text.push_str(&format!(
+                "One host alone restores it, when all others are stopped for it: on {} type lifeboat restore-once {name} --id {}, then restart {unit} on \
+                 every host; it stays down until the restore is done. The first that all others wait for restores, the others join it.\n",
+                names(&r.others),
+                r.id.as_deref().unwrap_or_default()
+            ));
+        } else if !r.others.is_empty() {
             text.push_str(&format!(
                 "It rolls the WHOLE cluster back: this host writes a plan when it starts, and {} follow(s) it, each at its own next start of etcd \
                  (nothing is to be armed there). Until a majority of the {} hosts has followed, the restored cluster does not serve; one that has \

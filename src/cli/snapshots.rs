@@ -78,7 +78,7 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
 /// The life of the member's cluster; one that is in no plan is adopted before its first snapshot, where that needs nobody's word. With what to
 /// say about that.
 async fn generation(wire: &Wire, etcd: &dyn Etcd, snapshots: &Snapshots) -> Result<(Generation, Option<String>)> {
-    let (settings, members) = (wire.settings(), wire.members());
+    let (settings, members) = (wire.settings(), wire.voters());
     let labelled = life::of_member(etcd, snapshots, &settings.node.state_dir).await?;
     if labelled > Generation(0) {
         return Ok((labelled, None));

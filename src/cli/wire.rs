@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::agent::promote::Promotion;
 use crate::bootstrap::{self, Endpoint, MemoryFile, PeerPort, RequestSources};
 use crate::catalog::records::Records;
 use crate::catalog::snapshots::Snapshots;
 use crate::config::{self, Loaded, Settings, SnapshotChoice};
 use crate::core::decide::Policy;
+use crate::core::model::NodeName;
 use crate::core::plan::Voter;
 use crate::crypto::{Keyring, Token};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::etcd::{EndpointOptions, EtcdEndpoint, PeerEndpoint};
-use crate::ports::{Clock, Etcd, ObjectStore};
+use crate::ports::{Clock, Etcd, ObjectStore, Peer};
 use crate::snapshot::spool::{DEFAULT_KEEP, DEFAULT_RESERVE, Spool};
 use crate::store::dir::DirStore;
 use crate::store::s3::{CredentialSource, Limits, S3Options, S3Store};
@@ -205,33 +205,23 @@ impl Wire {
 
     /// The peer ports of the other hosts.
     fn peer_ports(&self) -> Vec<PeerPort> {
+        self.peer_ports_of(|name| *name != self.settings().node.name)
+    }
+
+    /// The peer ports of all configured members. A member without quorum answers there alone.
+    pub fn all_peer_ports(&self) -> Vec<Arc<dyn Peer>> {
+        self.peer_ports_of(|_| true).into_iter().map(|p| p.port).collect()
+    }
+
+    fn peer_ports_of(&self, wanted: impl Fn(&NodeName) -> bool) -> Vec<PeerPort> {
         let s = self.settings();
         let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
         let port = |m: &config::ConfiguredMember, url: &url::Url| PeerPort {
             port: Arc::new(PeerEndpoint::new(self.reach(url))),
             client_urls: m.client_urls.iter().map(text).collect(),
         };
-        let others = s.cluster.members.iter().filter(|m| m.name != s.node.name);
-        others.flat_map(|m| m.peer_urls.iter().map(move |url| port(m, url))).collect()
-    }
-
-    /// Whom the agent asks to make this member a voter.
-    ///
-    /// # Errors
-    /// When a secret cannot be read.
-    pub fn promotion(&self) -> Result<Promotion> {
-        let s = self.settings();
-        let (mine, others): (Vec<_>, Vec<_>) = s.cluster.members.iter().partition(|m| m.name == s.node.name);
-        let client = |url: &url::Url| Ok(Arc::new(self.endpoint(url)?) as Endpoint);
-        let reach = self.reach_recorded();
-        let own =
-            mine.iter().flat_map(|m| &m.peer_urls).filter_map(|url| (reach.peer)(url.as_str().trim_end_matches('/')));
-        Ok(Promotion {
-            others: others.iter().flat_map(|m| &m.client_urls).map(client).collect::<Result<_>>()?,
-            own: own.collect(),
-            client: reach.client,
-            members: self.voters(),
-        })
+        let members = s.cluster.members.iter().filter(|m| wanted(&m.name));
+        members.flat_map(|m| m.peer_urls.iter().map(move |url| port(m, url))).collect()
     }
 
     /// The local spool.
@@ -270,13 +260,6 @@ impl Wire {
             }
         }
         Ok(all)
-    }
-
-    /// The configured members as plans know them.
-    pub fn members(&self) -> Vec<Voter> {
-        let text = |url: &url::Url| url.as_str().trim_end_matches('/').to_owned();
-        let members = self.settings().cluster.members.iter();
-        members.map(|m| Voter { name: m.name.clone(), peer_urls: m.peer_urls.iter().map(text).collect() }).collect()
     }
 
     /// Where one-shot restores are asked for.
@@ -394,6 +377,7 @@ impl Wire {
             etcd_user: s.etcd.user.clone(),
             state_dir: s.bootstrap.state_dir.clone(),
             request_file: s.bootstrap.request_file.clone(),
+            reset_program: s.etcd.reset_program.clone(),
             environment_file: Some(s.etcd.environment_file.clone()),
             bump_revision: Some(s.bootstrap.bump_revision).filter(|n| *n > 0),
         })

@@ -77,6 +77,7 @@ pub fn plan(
         voters,
         token: String::new(),
         cluster_id,
+        reset: false,
         bump_revision: None,
         seed,
         created,

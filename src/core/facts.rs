@@ -166,6 +166,26 @@ pub struct Memory {
     /// Whose a separate WAL dir was then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wal_dir_owner: Option<DirOwner>,
+    /// This host stands in the roll call with its data, as one that has stopped for a request (k3s, rke2). Before it starts, it withdraws.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// Members that were moved aside for a plan, and have not joined anything since: only these may ever be put back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<Aside>,
+}
+
+/// A member that was moved aside for a plan. When that plan is taken back, it goes on where it stopped. Any other quarantined member may be years
+/// old: what it has promised since, in votes and acknowledged writes, nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    /// The plan.
+    pub generation: Generation,
+    /// What `member/` is called now; a separate WAL lies in its directory under the same name.
+    pub name: String,
+    /// Its cluster.
+    pub cluster_id: ClusterId,
+    /// Its id there.
+    pub member_id: MemberId,
 }
 
 /// Owner and permissions of a directory.
@@ -186,6 +206,11 @@ impl Memory {
     /// Whether this host ever was part of a cluster.
     pub fn remembers_cluster(&self) -> bool {
         self.cluster.is_some() || self.highest_generation > Generation(0)
+    }
+
+    /// What was moved aside for a plan.
+    pub fn aside_for(&self, plan: Generation) -> Option<&Aside> {
+        self.aside.iter().find(|a| a.generation == plan)
     }
 }
 

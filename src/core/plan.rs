@@ -85,6 +85,9 @@ pub struct Plan {
     pub token: String,
     /// The id that follows from voters and token.
     pub cluster_id: ClusterId,
+    /// k3s, rke2: the seed alone restores, by a reset of the cluster. Its id is learnt then, and stands in the first record of the voters.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
     /// Revisions are moved on by this much, and older ones marked compacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bump_revision: Option<u64>,
@@ -153,6 +156,9 @@ pub struct VotersRecord {
     pub voters: Vec<Voter>,
     /// Whether the change was seen in effect.
     pub confirmed: bool,
+    /// What a reset has made of its plan; only in the first record of such a life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<ClusterId>,
     /// Who wrote it.
     pub by: NodeName,
     /// Tells our own write from another's.

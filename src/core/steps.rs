@@ -21,6 +21,10 @@ pub enum Step {
     Quarantine,
     /// Rename the staged `member/` into place.
     Rename,
+    /// Let k3s or rke2 restore the snapshot and reset the cluster to this host.
+    Reset,
+    /// Record the cluster that this has made, with this host as its only voter.
+    RecordReset,
     /// Write the environment file of etcd's unit.
     WriteEnvironment,
     /// Overwrite this host's entry in the roll call.
@@ -50,6 +54,13 @@ impl fmt::Display for Step {
             Step::TakeMark(g) => write!(f, "take this host's started mark in generation {g}"),
             Step::Quarantine => write!(f, "move member/ aside (nothing is deleted)"),
             Step::Rename => write!(f, "rename the staged member/ into place"),
+            Step::Reset => write!(
+                f,
+                "let k3s or rke2 restore it: PROGRAM server --cluster-reset --cluster-reset-restore-path=FILE"
+            ),
+            Step::RecordReset => {
+                write!(f, "record the id of the cluster that this has made, with this host as its only voter")
+            }
             Step::WriteEnvironment => write!(f, "write etcd's environment file"),
             Step::Withdraw => write!(f, "withdraw this host's entry in the roll call, and read that back"),
             Step::RecordVoters => write!(f, "record the voters as they will be, and confirm them afterwards"),
@@ -68,6 +79,15 @@ impl fmt::Display for Step {
     }
 }
 
+fn reset(generation: Generation, void: bool) -> Vec<Step> {
+    let mut steps = vec![Step::TakeMark(generation)];
+    if !void {
+        steps.push(Step::Quarantine);
+    }
+    steps.extend([Step::Reset, Step::RecordReset, Step::LookAgain]);
+    steps
+}
+
 /// What a real run would do on this verdict, up to its next look around.
 pub fn steps(verdict: &Verdict, facts: &Facts, policy: &Policy) -> Vec<Step> {
     let resets_one_node = policy.managed_by.resets_one_node();
@@ -77,6 +97,20 @@ pub fn steps(verdict: &Verdict, facts: &Facts, policy: &Policy) -> Vec<Step> {
     match &verdict.decision {
         Decision::Start => steps.push(Step::WriteEnvironment),
         Decision::Wait { .. } | Decision::Refuse { .. } => {}
+        Decision::MakePlan(draft) if resets_one_node && draft.snapshot.is_none() => {
+            steps.extend([Step::Withdraw, Step::StartToJoin]);
+        }
+        Decision::MakePlan(draft) if resets_one_node => {
+            steps.extend(draft.snapshot.clone().map(Step::Fetch));
+            steps.extend([Step::LookAgain, Step::WritePlan(draft.generation), Step::Withdraw]);
+            steps.extend(reset(draft.generation, void));
+        }
+        Decision::Apply { generation } if resets_one_node => {
+            steps.extend(plan.and_then(|p| p.snapshot.as_ref()).map(|s| Step::Fetch(s.name.clone())));
+            steps.push(Step::Withdraw);
+            steps.extend(reset(*generation, void));
+        }
+        Decision::Resume { .. } if resets_one_node => steps.extend([Step::Reset, Step::RecordReset, Step::LookAgain]),
         Decision::MakePlan(draft) => {
             steps.extend(draft.snapshot.clone().map(Step::Fetch));
             steps.extend([Step::Build(draft.generation), Step::LookAgain, Step::WritePlan(draft.generation)]);

@@ -15,6 +15,11 @@ fn a_life_is_declared_lost_only_when_nothing_of_it_answers() {
     cluster.kill(2);
     cluster.lifeboat(1, &yes).run().exits_with(3).says(&["answer", "restore-once survivor-"]);
     cluster.kill(0);
+    // After its own restart it has not seen a quorum, and answers on its peer port alone.
+    cluster.relaunch_alone(0);
+    cluster.lifeboat(1, &yes).run().exits_with(3).says(&["answer", &cluster.peer_url(0)]);
+    assert!(cluster.record("cluster/plans/1/lost.json").is_none());
+    cluster.kill(0);
     cluster.lifeboat(1, &["declare-lost", "--reason", " ", "--yes"]).run().exits_with(2);
     cluster.lifeboat(1, &lost).run().exits_with(3).says(&["cp1, cp2, cp3", "first-", "given up", "--yes"]);
     assert!(cluster.record("cluster/plans/1/lost.json").is_none());

@@ -267,6 +267,7 @@ fn plan(value: &str, mark: &str) -> Option<PlanFacts> {
             voters: listed,
             token: "t".into(),
             cluster_id: NEWEST,
+            reset: false,
             bump_revision: None,
             seed: node(if value.ends_with("another seed") { "cp2" } else { "cp1" }),
             created: at,

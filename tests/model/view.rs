@@ -282,6 +282,7 @@ impl View {
             number: i as u64 + 1,
             voters: voters(*mask, self.urls),
             confirmed: *confirmed,
+            cluster_id: None,
             by: node(0),
             nonce: nonce(0, false),
         });
@@ -296,6 +297,7 @@ impl View {
                 voters: voters(seen.listed, seen.listed_urls),
                 token: String::new(),
                 cluster_id: ClusterId(u64::from(seen.cluster)),
+                reset: false,
                 bump_revision: None,
                 seed: node(seen.seed as usize),
                 created: at,

@@ -24,6 +24,8 @@ fn killed_at(site: &Site, host: usize, point: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_is_killed_anywhere_is_taken_up_again() {
     let mut site = running().await;
+    // Whoever is elected makes voters of those that join.
+    site.hosts[0].start_agent();
     for point in [
         "bootstrap.withdrawn",
         "join.marked",

@@ -89,6 +89,8 @@ async fn one_of_three_wiped_never_restores_and_joins() {
     site.hosts[2].lose_disk();
     site.hosts[2].boot();
     site.hosts[2].start_agent();
+    // Whoever is elected makes a voter of it.
+    site.hosts[0].start_agent();
     site.until_serving(&[2], LIMIT).await;
     site.assert_same_hash(&[0, 1, 2]).await;
     assert_eq!(site.plans(), [1], "a wiped host made a plan");
@@ -129,6 +131,8 @@ async fn two_wiped_and_the_third_unreachable_are_restored_and_the_third_is_super
     before.assert_same_keys(&site.dump(0).await);
     site.hosts[2].boot();
     site.hosts[2].start_agent();
+    // Whoever is elected makes a voter of it.
+    site.hosts[0].start_agent();
     site.until_serving(&[2], LIMIT).await;
     site.assert_same_hash(&[0, 1, 2]).await;
     assert_eq!(site.hosts[2].rules(), ["D5", "L1", "D7"]);

@@ -128,6 +128,10 @@ impl Host {
         self.path("lifeboat.toml")
     }
 
+    pub fn peer_url(&self) -> String {
+        self.ports.peer_url()
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.path("etcd")
     }

@@ -143,6 +143,22 @@ impl Cluster {
         self.members[host].as_mut().expect("it was up before").restart();
     }
 
+    /// The same without a quorum: it answers on its peer port alone. Returns when that is open.
+    pub fn relaunch_alone(&mut self, host: usize) {
+        self.members[host].as_mut().expect("it was up before").relaunch();
+        let url = self.ports[host].peer_url();
+        let at = url.trim_start_matches("http://").to_owned();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while std::net::TcpStream::connect(&at).is_err() {
+            assert!(std::time::Instant::now() < end, "{url} stays closed");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    pub fn peer_url(&self, host: usize) -> String {
+        self.ports[host].peer_url()
+    }
+
     pub fn etcdctl(&self, host: usize, args: &[&str]) -> String {
         self.member(host).etcdctl(args)
     }

@@ -99,10 +99,15 @@ impl EtcdProcess {
         member
     }
 
-    /// Starts it again, on the same data dir and ports, and waits until it is healthy.
-    pub fn restart(&mut self) {
+    /// Starts it again, without waiting for a quorum that may not come.
+    pub fn relaunch(&mut self) {
         self.process = None;
         self.run();
+    }
+
+    /// Starts it again, on the same data dir and ports, and waits until it is healthy.
+    pub fn restart(&mut self) {
+        self.relaunch();
         self.wait_healthy();
     }
 

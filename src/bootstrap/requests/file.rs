@@ -92,10 +92,25 @@ impl RequestFile {
     /// # Errors
     /// When a request is armed already, the name is no valid one, or the file cannot be written.
     pub fn arm(&self, snapshot: &str) -> Result<String> {
+        self.arm_as(snapshot, None)
+    }
+
+    /// The same with an id that other hosts are asked with, too: k3s and rke2 hosts stop for one request together.
+    ///
+    /// # Errors
+    /// As [`RequestFile::arm`], and when the id is no word.
+    pub fn arm_as(&self, snapshot: &str, id: Option<&str>) -> Result<String> {
         if snapshot != "latest" {
             SnapshotName::new(snapshot).or_fail(Kind::Usage, || "cannot arm a restore")?;
         }
-        let id = random::nonce()?.to_string();
+        let id = match id {
+            Some(word) if word.is_empty() || !word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) => {
+                return Err(Error::new(Kind::Usage, format!("the id {word:?} is no word"))
+                    .hint("letters, digits, '-', '_' and '.', as in --id rollback-1"));
+            }
+            Some(word) => word.to_owned(),
+            None => random::nonce()?.to_string(),
+        };
         let content = Content { id: id.clone(), snapshot: snapshot.to_owned() };
         let text = toml::to_string(&content).or_fail(Kind::Internal, || "cannot write down the request")?;
         let text = format!("# Written by 'lifeboat restore-once'; consumed once at the next start of etcd.\n{text}");

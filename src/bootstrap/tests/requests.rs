@@ -32,7 +32,7 @@ impl Host {
         host
     }
 
-    async fn snapshot(&self, name: &str) {
+    pub(super) async fn snapshot(&self, name: &str) {
         let mut raw = Vec::new();
         std::io::Read::read_to_end(&mut GzDecoder::new(SNAPSHOT), &mut raw).unwrap();
         let catalog = &self.gate.snapshots;

@@ -63,7 +63,8 @@ pub(super) fn others_not_stopped(look: &Look<'_>, rule: Rule, request: &str) -> 
             ),
         )
         .hint(format!(
-            "make the same request on {} and stop {} there; or take it back: lifeboat restore-once --cancel",
+            "on {}: lifeboat restore-once, with the name of the same snapshot and --id {request}, then restart {} there (it stays down until the \
+             restore is done); or take it back: lifeboat restore-once --cancel",
             names.join(", "),
             look.policy.managed_by.unit()
         )),

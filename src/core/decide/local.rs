@@ -2,7 +2,7 @@
 
 use super::{Decision, Draft, JoinHow, Look, ManagedBy, Policy, RefuseReason, Rule, Verdict, WaitReason};
 use crate::core::facts::{CauseCode, DataDir, Facts, Observed, Request, RequestSource, StartFlags};
-use crate::core::model::SnapshotName;
+use crate::core::model::{Generation, SnapshotName};
 use crate::core::plan::{PlanCause, majorities_can_be_disjoint};
 use crate::core::select;
 
@@ -101,11 +101,40 @@ pub(super) fn local_unknown(look: &Look<'_>) -> Option<Verdict> {
 
 /// The request that is still to be done: the first that no plan has consumed.
 fn pending<'a>(look: &'a Look<'_>) -> Option<&'a Request> {
-    look.facts.request.known()?;
     if look.facts.attempts.request_failed.is_some() {
         return None;
     }
+    asked(look)
+}
+
+/// The same, also when it was tried in vain.
+fn asked<'a>(look: &'a Look<'_>) -> Option<&'a Request> {
+    look.facts.request.known()?;
     look.facts.requests().find(|r| !look.consumed(&r.id))
+}
+
+/// What a person asked for could not be fetched, verified or built. A host with data goes on with it; one that can join a live cluster joins; and
+/// one that was interrupted ends what it began. Below those, the rules would restore another snapshot than the one that was asked for, or form an
+/// empty cluster, without a word from the person who asked.
+fn failed_without_data(look: &Look<'_>, rule: Rule, what: &str) -> Option<Verdict> {
+    let why = look.facts.attempts.request_failed.as_ref()?;
+    look.store()?;
+    let interrupted = look.plan().is_some_and(|newest| look.staging_belongs_to_mark(newest));
+    let joins = look.facts.live.clusters.iter().any(|c| c.quorate);
+    if !look.data_known()?.is_void() || interrupted || joins {
+        return None;
+    }
+    Some(
+        Verdict::refuse(
+            rule,
+            RefuseReason::RequestFailed,
+            format!("{what} cannot be done: {why}. There is no data here to go on with, and another snapshot is not restored instead"),
+        )
+        .hint(
+            "'lifeboat ls' shows what there is. To restore another one: lifeboat restore-once --cancel, then lifeboat restore-once NAME; to leave the \
+             choice to lifeboat: lifeboat restore-once --cancel",
+        ),
+    )
 }
 
 /// What to say of requests that stay where they are after they were done. A file is removed, and needs no words.
@@ -159,9 +188,6 @@ pub(super) fn follow_forced_plan(look: &Look<'_>) -> Option<Verdict> {
     if plan.cause != PlanCause::Forced || newest.cancelled || !plan.lists(&look.policy.node, urls) {
         return None;
     }
-    if look.facts.attempts.request_failed.is_some() {
-        return None;
-    }
     let lived =
         look.store()?.snapshots.iter().any(|s| s.manifest.as_ref().is_ok_and(|c| c.cluster_id == plan.cluster_id));
     let older = match look.data_known()? {
@@ -174,6 +200,9 @@ pub(super) fn follow_forced_plan(look: &Look<'_>) -> Option<Verdict> {
     }
     // A host that has no memory cannot know whether it followed this plan before.
     look.facts.memory.known()?;
+    if look.facts.attempts.request_failed.is_some() {
+        return failed_without_data(look, Rule::F1, &format!("plan {}, which a person asked for,", plan.generation));
+    }
     if look.policy.managed_by.resets_one_node() && plan.seed != look.policy.node {
         // Only the seed restores. The others make room, and then join its cluster as any empty host does.
         let void = look.data_known()?.is_void();
@@ -206,9 +235,13 @@ pub(super) fn follow_forced_plan(look: &Look<'_>) -> Option<Verdict> {
 
 /// F2: a request that no plan has consumed.
 pub(super) fn force_plan(look: &Look<'_>) -> Option<Verdict> {
-    let request = pending(look)?;
+    let request = asked(look)?;
     let store = look.store()?;
     look.facts.memory.known()?;
+    if look.facts.attempts.request_failed.is_some() {
+        let what = format!("the restore of {:?} that was requested in {}", request.snapshot, request.found_in);
+        return failed_without_data(look, Rule::F2, &what);
+    }
     let storage = look.policy.storage_version.as_deref();
     let snapshot = if request.snapshot == "latest" {
         select::best(&store.snapshots, &look.facts.attempts.excluded, storage).map(|(name, _)| name.clone())
@@ -308,12 +341,17 @@ pub(super) fn damaged_or_foreign(look: &Look<'_>) -> Option<Verdict> {
     })
 }
 
+/// k3s and rke2: this host has moved its data aside so that another one could restore for this plan.
+fn made_room(look: &Look<'_>, plan: Generation) -> bool {
+    look.policy.managed_by.resets_one_node() && look.facts.memory.known().is_some_and(|m| m.aside_for(plan).is_some())
+}
+
 /// D3: the data was built for a plan that a person has taken back since, or was moved aside for it when the power went.
 pub(super) fn cancelled_since(look: &Look<'_>) -> Option<Verdict> {
     if let Some(newest) = look.plan()
         && newest.cancelled
         && look.data_known()?.is_void()
-        && look.staging_belongs_to_mark(newest)
+        && (look.staging_belongs_to_mark(newest) || made_room(look, newest.plan.generation))
     {
         let generation = newest.plan.generation;
         return Some(Verdict::new(

@@ -136,18 +136,19 @@ pub fn decide(facts: &Facts, policy: &Policy) -> Verdict {
 pub fn decide_without(facts: &Facts, policy: &Policy, left_out: &[Rule]) -> Verdict {
     let of_now = expected::members_of_now(facts, policy);
     let look = Look::new(facts, of_now.as_ref().unwrap_or(policy));
-    let mut notes = Vec::new();
-    if let Some(why) = &facts.attempts.request_failed {
-        notes.push(format!("the requested restore was NOT done, the host goes on without it: {why}"));
-    }
-    for e in &facts.attempts.excluded {
-        notes.push(format!("snapshot {} was passed over: {}", e.name, e.why));
-    }
     let verdict = RULES.iter().filter(|(rule, _)| !left_out.contains(rule)).find_map(|(rule, check)| {
         let verdict = check(&look)?;
         debug_assert_eq!(verdict.rule, *rule);
         Some(verdict)
     });
+    let mut notes = Vec::new();
+    let goes_on = |v: &Verdict| v.decision != Decision::Refuse { reason: RefuseReason::RequestFailed };
+    if let Some(why) = facts.attempts.request_failed.as_ref().filter(|_| verdict.as_ref().is_none_or(goes_on)) {
+        notes.push(format!("the requested restore was NOT done, the host goes on without it: {why}"));
+    }
+    for e in &facts.attempts.excluded {
+        notes.push(format!("snapshot {} was passed over: {}", e.name, e.why));
+    }
     // N2 always matches; a table without it must still not start anything.
     let mut verdict = verdict.unwrap_or_else(|| Verdict::wait(Rule::N2, WaitReason::LocalUnknown, "no rule matches"));
     if let Some(refused) = local::start_flags_disagree(&look, &verdict) {

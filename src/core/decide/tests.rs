@@ -90,6 +90,7 @@ fn plan(generation: u64, cause: PlanCause, restores: Option<&str>) -> PlanFacts 
             voters: vec![voter("cp1")],
             token: "t".into(),
             cluster_id: ClusterId(0xc0 + generation),
+            reset: false,
             bump_revision: None,
             seed: node("cp1"),
             created: "2024-01-15T10:30:00Z".parse().unwrap(),

@@ -149,6 +149,8 @@ impl std::fmt::Display for Rule {
 pub enum RefuseReason {
     /// A forced plan could live beside a cluster that still lives.
     TwoLives,
+    /// What a person asked for cannot be restored, and there is no data here to go on with.
+    RequestFailed,
     /// The data dir is damaged.
     Damaged,
     /// The data dir is somebody else's.
@@ -175,6 +177,9 @@ impl std::fmt::Display for RefuseReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             RefuseReason::TwoLives => "two clusters could live beside each other",
+            RefuseReason::RequestFailed => {
+                "what was asked for cannot be restored, and nothing else is restored instead"
+            }
             RefuseReason::Damaged => "the data dir is damaged",
             RefuseReason::Foreign => "the data dir belongs to another member or cluster",
             RefuseReason::SplitLives => "another cluster answers, and the old one may still live",
