@@ -6,6 +6,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::print_stderr, reason = "a test binary")]
 #![allow(clippy::disallowed_methods, reason = "tests run children, read clocks and clear their own directories")]
 
+mod checks;
 mod driver;
 mod kills;
 mod site;

@@ -2,7 +2,6 @@
 //!
 //! A host does what its units do: the gate runs before each start of etcd, and an etcd that ends by itself is started again, through the gate.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -435,9 +434,16 @@ peer_wait = "10s"
 
     /// Every member holds the same keys, by their own HashKV at one revision and one compaction.
     pub async fn assert_same_hash(&self, who: &[usize]) {
+        let hashes = self.hashes(who).await;
+        let same = hashes.windows(2).all(|w| w[0] == w[1]);
+        assert!(same && hashes.iter().all(Result::is_ok), "members differ: {hashes:?}\n{}", self.said());
+    }
+
+    /// HashKV and compacted revision of each member, at one revision; looked at again until they are the same, for a while.
+    pub async fn hashes(&self, who: &[usize]) -> Vec<Result<(u32, i64), String>> {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
-            let mut hashes = BTreeMap::new();
+            let mut hashes = Vec::new();
             let mut revision = 0;
             for i in who {
                 let etcd = self.hosts[*i].etcd().expect("etcd runs");
@@ -446,16 +452,25 @@ peer_wait = "10s"
                     revision = client.get("\0", None).await.expect("a read").header().expect("a header").revision();
                 }
                 let h = client.maintenance_client().hash_kv(revision).await;
-                hashes.insert(i, h.map(|h| (h.hash(), h.compact_version())).map_err(|e| e.to_string()));
+                hashes.push(h.map(|h| (h.hash(), h.compact_version())).map_err(|e| format!("{revision}: {e}")));
             }
-            let mut all: Vec<_> = hashes.values().collect();
-            all.dedup();
-            if all.len() == 1 && all[0].is_ok() {
-                return;
+            let same = hashes.windows(2).all(|w| w[0] == w[1]) && hashes.iter().all(Result::is_ok);
+            if same || Instant::now() >= end {
+                return hashes;
             }
-            assert!(Instant::now() < end, "members differ at revision {revision}: {hashes:?}\n{}", self.said());
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
+    }
+
+    /// The cluster that each member says it is of.
+    pub async fn cluster_ids(&self, who: &[usize]) -> Vec<String> {
+        let mut ids = Vec::new();
+        for i in who {
+            let mut client = self.hosts[*i].etcd().expect("etcd runs").client().await;
+            let status = client.status().await.expect("a status");
+            ids.push(format!("{:016x}", status.header().expect("a header").cluster_id()));
+        }
+        ids
     }
 
     /// Every key, as the members hold it.
