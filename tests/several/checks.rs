@@ -131,7 +131,8 @@ pub fn violations(seen: &Seen) -> Vec<(Check, String)> {
         for (when, then) in moments.chain([("when it was made".to_owned(), plan.at)]) {
             let best = seen.best(then).map(|s| &s.name);
             if best != plan.snapshot.as_ref() {
-                let text = format!("plan {} restores {:?}, the best {when} was {best:?}", plan.generation, plan.snapshot);
+                let text =
+                    format!("plan {} restores {:?}, the best {when} was {best:?}", plan.generation, plan.snapshot);
                 found.push((Check::Best, text));
             }
         }
@@ -151,7 +152,9 @@ pub fn mutations(good: &Seen) -> Vec<(Check, &'static str, Seen)> {
         (Check::Plans, "a plan though a majority survived, or none though it did not", |s| s.survived = !s.survived),
         (Check::Plans, "two plans of one generation", |s| s.plans.extend(s.plans.last().cloned())),
         (Check::Plans, "a generation was left out", |s| s.plans.iter_mut().for_each(|p| p.generation += 1)),
-        (Check::Rewritten, "a plan was written anew", |s| drop(s.created.insert("several/cluster/plans/1.json".into(), "x".into()))),
+        (Check::Rewritten, "a plan was written anew", |s| {
+            drop(s.created.insert("several/cluster/plans/1.json".into(), "x".into()))
+        }),
         (Check::Rewritten, "a plan is gone", |s| drop(s.created.remove("several/cluster/plans/1.json"))),
         (Check::Acknowledged, "a write is lost that a majority held", |s| {
             (s.survived, s.plans_before) = (true, s.plans.len());

@@ -155,7 +155,8 @@ impl Drive {
                 let planted = format!("soak-2099-01-01T00-00-{:02}Z", self.round % 60);
                 for ending in [".db.gz", ".manifest.json"] {
                     let body = store.object(&format!("{SNAPSHOTS}{name}{ending}")).expect("an object");
-                    let body = String::from_utf8(body.clone()).map_or(body, |t| t.replace(&name, &planted).into_bytes());
+                    let body =
+                        String::from_utf8(body.clone()).map_or(body, |t| t.replace(&name, &planted).into_bytes());
                     store.plant(&format!("{SNAPSHOTS}{planted}{ending}"), &body);
                 }
                 self.unfit.insert(planted);
