@@ -145,7 +145,7 @@ async fn adopted_and_lost() -> (Site, Dump) {
     site.hosts[0].form_by_hand();
     Fill::small(100).run(site.hosts[0].etcd().expect("etcd runs")).await;
     let before = site.dump(0).await;
-    let saved = site.hosts[0].run(&["save", "--name", "before"]).ok().json();
+    let saved = site.hosts[0].run(&["save", "--name", "before", "--output=json"]).ok().json();
     assert_eq!(saved["manifest"]["generation"], 1, "{saved}");
     let plan = site.record("cluster/plans/1.json");
     assert_eq!((&plan["cause"], plan["voters"].as_array().map(Vec::len)), (&"adopted".into(), Some(1)), "{plan}");

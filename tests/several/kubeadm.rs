@@ -62,14 +62,19 @@ async fn hosts() -> Site {
 async fn kubeadm() -> Site {
     let mut site = hosts().await;
     for new in 0..3 {
-        let known: Vec<&Host> = site.hosts[..=new].iter().collect();
         if new > 0 {
             let mut client = site.hosts[0].etcd().expect("etcd runs").client().await;
-            client.member_add([site.hosts[new].peer_url()], None).await.expect("a member is added");
+            // kubeadm tries again, too: etcd takes no member while one has just come.
+            let end = Instant::now() + LIMIT;
+            while let Err(e) = client.member_add([site.hosts[new].peer_url()], None).await {
+                assert!(Instant::now() < end, "{e}");
+                site.pass(Duration::from_millis(500)).await;
+            }
         }
         // The kubelet is started before kubeadm has written anything.
         let gate = site.hosts[new].run(&["bootstrap"]).ok();
         gate.says(&["B0"]);
+        let known: Vec<&Host> = site.hosts[..=new].iter().collect();
         write_manifest(&site.hosts[new], &known, (new > 0).then_some("existing"));
         site.hosts[new].form_by_hand();
         site.until_serving(&[0, new], LIMIT).await;

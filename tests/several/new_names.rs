@@ -31,9 +31,11 @@ async fn restored(site: &mut Site, before: &Dump) {
     }
     let plan = site.record("cluster/plans/2.json");
     let seed = plan["seed"].as_str().expect("a name");
-    let mut voters: Vec<_> = plan["voters"].as_array().expect("voters").iter().map(|v| v["name"].as_str()).collect();
+    let mut client = site.hosts[0].etcd().expect("etcd runs").client().await;
+    let members = client.member_list().await.expect("members");
+    let mut voters: Vec<&str> = members.members().iter().filter(|m| !m.is_learner()).map(|m| m.name()).collect();
     voters.sort_unstable();
-    assert_eq!(voters, NEW.map(Some));
+    assert_eq!(voters, NEW);
     let seed = site.hosts.iter().find(|h| h.name == seed).expect("one of the new hosts");
     assert!(seed.log.contains("rests on a clock"), "{}", seed.log);
 }
@@ -63,7 +65,9 @@ async fn with_a_fresh_heartbeat_they_wait_and_say_for_what() {
         assert_eq!(site.plans(), [1], "restored {minutes} minutes after the last sign of life");
         assert!(site.hosts.iter().all(|h| h.waits() && h.output().contains("VotersGone")));
     }
+    // At this moment every entry of the roll call is minutes old, too: two may go first, and the third joins them.
     site.store.set_clock_skew(20 * 60);
+    site.hosts.iter_mut().for_each(|h| h.start_agent());
     restored(&mut site, &before).await;
 }
 

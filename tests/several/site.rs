@@ -543,7 +543,7 @@ peer_wait = "10s"
         for i in who {
             let mut client = self.hosts[*i].etcd().expect("etcd runs").client().await;
             let status = client.status().await.expect("a status");
-            ids.push(format!("{:016x}", status.header().expect("a header").cluster_id()));
+            ids.push(format!("{:x}", status.header().expect("a header").cluster_id()));
         }
         ids
     }

@@ -310,9 +310,10 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
                 Rule::C1,
                 WaitReason::RollCall,
                 format!(
-                    "{} of {} configured members stand in the roll call, {} are needed; missing: {}",
+                    "{} of {} {} stand in the roll call, {} are needed; missing: {}",
                     present.len(),
                     expected,
+                    if look.policy.expected_members.is_some() { "expected hosts" } else { "configured members" },
                     majority(expected),
                     missing.join(", ")
                 ),
