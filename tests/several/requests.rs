@@ -121,7 +121,7 @@ async fn a_pinned_snapshot_that_cannot_be_restored_is_refused_and_never_replaced
     for (pin, why) in [
         ("missing-2026-01-01T00-00-00Z", &["has no such snapshot"][..]),
         (&foreign, &["cannot be restored", "another"]),
-        (&damaged, &["cannot be restored", "digest"]),
+        (&damaged, &["cannot be restored", "is damaged"]),
         (&untrusted, &["cannot be restored", "token"]),
     ] {
         site.lose_all();
@@ -131,6 +131,7 @@ async fn a_pinned_snapshot_that_cannot_be_restored_is_refused_and_never_replaced
         for part in [why, &[pin, "another one is not taken instead", "'lifeboat ls'", "waiting since"]].concat() {
             assert!(said.contains(part), "{pin}: {part:?} is missing: {said}");
         }
+        assert!(said.matches("is damaged").count() <= 1, "said twice: {said}");
         site.pass(Duration::from_secs(3)).await;
         assert!(site.hosts.iter().all(crate::site::Host::waits), "{pin}: etcd was started");
         assert_eq!(site.plans(), [1], "{pin}");

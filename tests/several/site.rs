@@ -551,7 +551,7 @@ peer_wait = "10s"
     /// Every key, as the members hold it.
     pub async fn dump(&self, host: usize) -> Dump {
         let mut all = dump(self.hosts[host].etcd().expect("etcd runs")).await;
-        all.entries.retain(|key, _| !key.starts_with(b"serving/"));
+        all.entries.retain(|key, _| !key.starts_with(b"serving/") && !key.starts_with(b"/lifeboat/election"));
         all
     }
 }
