@@ -154,7 +154,13 @@ async fn adopted_and_lost() -> (Site, Dump) {
     site.hosts[1].boot();
     site.hosts[2].boot();
     let said = site.until_said(&[1, 2], "C1 WAIT: 0 of 1 voters").await;
-    for part in ["0 of 1 voters in", "missing: cp1", "waiting since", "reinstalled under the same name"] {
+    for part in [
+        "0 of 1 voters in",
+        "missing: cp1",
+        "waiting since",
+        "reinstalled under the same name",
+        "lifeboat declare-lost --reason",
+    ] {
         assert!(said.contains(part), "{part:?} is missing: {said}");
     }
     // Long enough for peer_wait.

@@ -124,6 +124,15 @@ impl Host {
         self.agent = Some(self.command(&["agent"]).spawn());
     }
 
+    /// One that kills itself when it comes to this point.
+    pub fn start_agent_armed(&mut self, point: &str) {
+        self.agent = Some(self.command(&["agent"]).failpoints(&format!("{point}=return(kill)")).spawn());
+    }
+
+    pub fn agent_is_gone(&mut self) -> bool {
+        self.agent.as_mut().is_none_or(|agent| !agent.is_running())
+    }
+
     /// kill -9 of everything.
     pub fn power_cut(&mut self) {
         self.keep_output();

@@ -369,12 +369,15 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
                     missing.join(", ")
                 ),
             )
-            .hint(START_MISSING)
+            .hint(if look.plan().is_some() { GONE_FOR_GOOD } else { START_MISSING })
         })
     })
 }
 
 const START_MISSING: &str = "start the missing hosts; one that was reinstalled under the same name counts, too";
+
+const GONE_FOR_GOOD: &str = "start the missing hosts; one that was reinstalled under the same name counts, too. If they are gone for good, with their disks, \
+     type: lifeboat declare-lost --reason WHY";
 
 /// Hosts that come and go: how long ago the newest life gave a sign, and when that is long enough.
 fn last_sign(look: &Look<'_>) -> Option<(String, String)> {
