@@ -81,14 +81,15 @@ fn of_the_store() {
         case("token: by name", token, &["verify", "{snap}"], 5, &["{snap}.manifest.json in s3://", "another cluster token", "cluster.token_file"]),
         case("token: restore", token, &["restore", "{snap}", "--data-dir", "{dir}/r"], 5, &["another cluster token", "cluster.token_file"]),
         case("token: restore-once", token, &["restore-once", "latest"], 5, &["another cluster token", "cluster.token_file"]),
-        case("token: gate", &[("cluster.token_file", "\"{dir}/token2\""), ("etcd.data_dir", "\"{dir}/none\""), ("etcd.endpoint", "\"http://127.0.0.1:1\"")], &["bootstrap", "--deadline", "5s"], 3, &["another cluster token", "hint:"]),
+        case("token: gate", &[("cluster.token_file", "\"{dir}/token2\""), ("etcd.data_dir", "\"{dir}/none\""), ("etcd.endpoint", "\"http://127.0.0.1:1\"")], &["bootstrap", "--deadline", "5s"], 4, &["P1 WAIT", "another cluster token", "hint:"]),
         case("other cluster", &[("cluster.name", "\"other\"")], &["verify", "{snap}"], 5, &["belongs to cluster \"demo\"", "cluster.name"]),
         case("no such name", &[], &["verify", "nothing"], 1, &["no snapshot nothing in s3://snapshots/demo", "lifeboat ls"]),
         case("no such name, JSON", &[], &["get", "nothing", "-o", "json"], 1, &["{\"error\":\"there is no snapshot nothing", "\"kind\":\"not_found\"", "\"hint\":\"", "\"exit_code\":1"]),
         case("delete asks", &[], &["delete", "{snap}"], 3, &["{snap}", "no terminal", "--yes"]),
         case("delete nothing", &[], &["delete", "nothing", "--yes"], 1, &["no snapshot nothing", "lifeboat ls"]),
         case("delete latest", &[], &["delete", "latest", "--yes"], 2, &["latest is not deleted", "lifeboat ls"]),
-        case("no life", &[], &["declare-lost", "--reason", "x", "--yes"], 1, &["s3://snapshots/demo", "no plan", "--dry-run"]),
+        case("no life", &[("store.s3.folder", "\"new\"")], &["declare-lost", "--reason", "x", "--yes"], 1, &["s3://snapshots/new", "no plan", "--dry-run"]),
+        case("a life that answers", &[], &["declare-lost", "--reason", "x", "--yes"], 3, &["members of generation 1 answer", "lifeboat save --name survivor"]),
     ]);
     assert!(!lab.path("r").exists() && !lab.path("none").exists() && !lab.path("restore-once").exists());
     lab.s3().faults().always(Op::List, "", Fault::Hang);
@@ -211,7 +212,7 @@ fn of_the_gate() {
     let with = |key, value| [&away("\"{dir}/none\"")[..], &[(key, value)]].concat();
     lab.all(&[
         case("runs", &[], dry, 0, &["in use", "D0", "start: etcd may start now", "nothing was changed"]),
-        case("lost", &away("\"{dir}/none\""), dry, 0, &["absent", "S2", "make plan 1 (restore): restore snapshot {snap}", "1. fetch and verify"]),
+        case("lost", &away("\"{dir}/none\""), dry, 0, &["absent", "S2", "make plan 2 (restore): restore snapshot {snap}", "1. fetch and verify"]),
         case("first boot", &with("store.s3.folder", "\"new\""), dry, 0, &["N1", "make plan 1 (init): form a new, empty cluster"]),
         case("no snapshots", &[&with("store.s3.folder", "\"new\"")[..], &[("bootstrap.initial_cluster_state", "\"existing\"")]].concat(), dry, 3, &["S5", "refuse, a person must choose", "--init-empty"]),
         case("autorestore off", &with("bootstrap.autorestore", "false"), dry, 3, &["S3", "autorestore", "{snap}"]),
@@ -219,7 +220,7 @@ fn of_the_gate() {
         case("damaged", &away("\"{dir}/damaged\""), dry, 3, &["D2", "{dir}/damaged/member", "lifeboat quarantine add"]),
         case("odd", &away("\"{dir}/odd\""), &["bootstrap", "--deadline", "2s"], 3, &["D2 REFUSE", "{dir}/odd", "hint:", "by hand"]),
         case("store down", &with("store.s3.endpoint", "\"http://127.0.0.1:1\""), dry, 4, &["P1", "wait for the store", "refuses the connection", "store.s3.endpoint"]),
-        case("renamed", &[&away("\"{dir}/none\"")[..], &renamed].concat(), dry, 4, &["C1", "voters that are no longer configured", "(cp1)", "cluster.members", "lifeboat restore NAME"]),
+        case("renamed", &[&away("\"{dir}/none\"")[..], &renamed].concat(), dry, 4, &["C1", "voters that are no longer configured", "(cp1)", "cluster.members", "lifeboat declare-lost --reason WHY"]),
         case("renamed: save", &renamed, &["save"], 0, &["warning: etcd's members cp1 are not in cluster.members"]),
         case("two causes", &with("store.s3.bucket", "\"nothing\""), dry, 4, &["P1", "NoSuchBucket", "create the bucket"]),
     ]);

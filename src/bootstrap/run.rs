@@ -232,7 +232,7 @@ impl Bootstrap {
                     gate.tell_failed(&mut verdict, &e);
                 }
                 None => {
-                    gate.tell("verdict", &verdict);
+                    gate.tell("verdict", &with_time(&verdict, elapsed()));
                     // A run that waits may never end by itself; what made it wait is written down at once.
                     if !std::mem::replace(&mut waited, true) {
                         gate.write_history(&facts, &verdict);
@@ -358,6 +358,15 @@ impl Bootstrap {
             _ => Ok(()),
         }
     }
+}
+
+/// What is said of a verdict that does not let etcd start: for how long that is so. Always in the same words, or each look would be news.
+fn with_time(verdict: &Verdict, waited: Duration) -> Verdict {
+    let mut told = verdict.clone();
+    if verdict.rule != Rule::C2 {
+        told.because.push_str(&format!(" (waiting since {} s)", waited.as_secs()));
+    }
+    told
 }
 
 /// Whether a failed step is the snapshot's own fault (so another may be taken) or a request's that must not keep the host down. A store that does

@@ -32,9 +32,9 @@ pub async fn of_member(etcd: &dyn Etcd, snapshots: &Snapshots, state_dir: &Path)
     let plans = Plans::new(snapshots.records().clone());
     let looks = async { tokio::join!(plans.history(Generation(0)), one_manifest(snapshots)) };
     let lives = match tokio::time::timeout(STORE_LIMIT, looks).await {
-        Ok((_, Err(e))) | Ok((Err(e), _)) if is_other_token(&e) => {
-            return Err(Error::from(e).context("no snapshot is taken with this cluster token"));
-        }
+        Ok((Err(e), _)) if is_other_token(&e) => return Err(not_with_this_token(e)),
+        // A plan that ours has signed says that ours is the right one: then that manifest was copied from elsewhere, and stops nothing.
+        Ok((Ok((lives, _)), Err(e))) if is_other_token(&e) && lives.is_empty() => return Err(not_with_this_token(e)),
         Ok((Ok((lives, _)), _)) => {
             let lives: Lives = lives.iter().map(|l| (l.cluster_id.to_string(), l.generation)).collect();
             if let Err(e) = remember(state_dir, &lives) {
@@ -55,6 +55,10 @@ pub async fn of_member(etcd: &dyn Etcd, snapshots: &Snapshots, state_dir: &Path)
         }
     };
     Ok(generation(&lives, cluster))
+}
+
+fn not_with_this_token(e: ReadError) -> Error {
+    Error::from(e).context("no snapshot is taken with this cluster token")
 }
 
 fn is_other_token(e: &ReadError) -> bool {

@@ -3,11 +3,14 @@
 //! `LIFEBOAT_ROUNDS` and `LIFEBOAT_SEED` choose how many rounds, and which; a failure prints the seed and keeps the evidence.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
+use crate::checks::{Check, Plan, Seen, Snapshot, assert_that_checks_can_fail, violations};
 use crate::site::Site;
 use crate::support::ETCD_LATEST;
 
@@ -90,7 +93,14 @@ struct Drive {
     written: u64,
     /// What was moved aside, by host.
     aside: Vec<BTreeSet<PathBuf>>,
+    /// Records that are created once, as they were when they were first seen.
+    created: BTreeMap<String, String>,
+    /// Snapshots that nobody may restore: damaged after they were taken, or planted.
+    unfit: BTreeSet<String>,
 }
+
+const SNAPSHOTS: &str = "several/snapshots/";
+const PLANS: &str = "several/cluster/plans/";
 
 impl Drive {
     /// A few writes, each to a random member; those that were acknowledged must survive.
@@ -115,13 +125,43 @@ impl Drive {
         }
     }
 
-    fn save(&mut self) {
+    /// The name of the new snapshot.
+    fn save_one(&mut self) -> Option<String> {
         let host = self.random.below(3);
-        let out = self.site.hosts[host].run(&["save", "--name", "soak"]);
-        if out.code == Some(0) {
-            for (_, saved) in self.acknowledged.values_mut() {
-                *saved = true;
+        let out = self.site.hosts[host].run(&["save", "--name", "soak", "--output=json"]);
+        (out.code == Some(0)).then(|| out.json()["manifest"]["name"].as_str().expect("a name").to_owned())
+    }
+
+    /// One that holds all that was acknowledged; and now and then a newer one that is damaged, or a planted one that claims to be the newest.
+    async fn save(&mut self) {
+        if self.save_one().is_some() {
+            self.acknowledged.values_mut().for_each(|(_, saved)| *saved = true);
+        }
+        match self.random.below(3) {
+            0 => {
+                self.write(2).await;
+                let Some(name) = self.save_one() else { return };
+                let key = format!("{SNAPSHOTS}{name}.db.gz");
+                let mut payload = self.site.store.object(&key).expect("a payload");
+                let middle = payload.len() / 2;
+                payload[middle..].iter_mut().take(16).for_each(|b| *b ^= 0x5a);
+                self.site.store.plant(&key, &payload);
+                self.unfit.insert(name);
             }
+            1 => {
+                let store = &self.site.store;
+                let all = store.keys();
+                let Some(name) = all.iter().filter_map(|k| name_of(k)).next_back() else { return };
+                let planted = format!("soak-2099-01-01T00-00-{:02}Z", self.round % 60);
+                for ending in [".db.gz", ".manifest.json"] {
+                    let body = store.object(&format!("{SNAPSHOTS}{name}{ending}")).expect("an object");
+                    let body =
+                        String::from_utf8(body.clone()).map_or(body, |t| t.replace(&name, &planted).into_bytes());
+                    store.plant(&format!("{SNAPSHOTS}{planted}{ending}"), &body);
+                }
+                self.unfit.insert(planted);
+            }
+            _ => {}
         }
     }
 
@@ -224,37 +264,118 @@ impl Drive {
         true
     }
 
-    async fn check(&mut self, what: Round, survived: bool, plans: &[u64]) {
-        let round = self.round;
-        let told = format!("seed {}, round {round} ({what:?})", self.seed);
-        self.site.until_serving(&[0, 1, 2], LIMIT).await;
-        self.site.assert_same_hash(&[0, 1, 2]).await;
-        let now = self.site.plans();
-        let expected: Vec<u64> = (1..=now.len() as u64).collect();
-        assert_eq!(now, expected, "{told}: a generation is missing");
-        if survived {
-            assert_eq!(now, plans, "{told}: a plan was made though a majority of the disks survived");
-        } else {
-            assert_eq!(now.len(), plans.len() + 1, "{told}: {now:?} after {plans:?}");
-        }
+    /// What there is to be judged, when all serve again.
+    async fn look(&mut self, survived: bool, plans_before: usize) -> Seen {
+        let all = [0, 1, 2];
+        let hashes = self.site.hashes(&all).await;
+        let cluster_ids = self.site.cluster_ids(&all).await;
         let dump = self.site.dump(self.random.below(3)).await;
-        let mut lost = Vec::new();
-        for (key, (value, saved)) in &self.acknowledged {
-            let there = dump.entries.get(key.as_bytes()).is_some_and(|e| e.value == value.as_bytes());
-            if !there && (survived || *saved) {
-                lost.push(key.clone());
-            }
-        }
-        assert!(lost.is_empty(), "{told}: acknowledged writes are lost: {lost:?}");
-        // What a snapshot did not hold is gone with the disks, as it must be.
-        self.acknowledged.retain(|key, _| dump.entries.contains_key(key.as_bytes()));
-        for (host, before) in self.site.hosts.iter().zip(&mut self.aside) {
-            let now: BTreeSet<PathBuf> = host.quarantined().into_iter().collect();
-            let gone: Vec<_> = before.difference(&now).collect();
-            assert!(gone.is_empty(), "{told}: member data of {} was deleted: {gone:?}", host.name);
-            *before = now;
+        let now: Vec<BTreeSet<PathBuf>> =
+            self.site.hosts.iter().map(|h| h.quarantined().into_iter().collect()).collect();
+        let before = std::mem::replace(&mut self.aside, now);
+        let created = self.created_now();
+        Seen {
+            survived,
+            plans_before,
+            plans: self.plans(),
+            snapshots: self.snapshots(),
+            created_before: std::mem::replace(&mut self.created, created.clone()),
+            created,
+            cluster_ids,
+            hashes,
+            acknowledged: self.acknowledged.clone(),
+            entries: dump.entries.into_iter().map(|(k, e)| (k, e.value)).collect(),
+            aside_before: before.into_iter().flatten().collect(),
+            aside: self.aside.iter().flatten().cloned().collect(),
         }
     }
+
+    fn created_now(&self) -> BTreeMap<String, String> {
+        let objects = self.site.store.objects().into_iter().filter(|o| o.key.starts_with(PLANS));
+        objects.map(|o| (o.key, o.etag)).collect()
+    }
+
+    fn plans(&self) -> Vec<Plan> {
+        let at: BTreeMap<String, SystemTime> =
+            self.site.store.objects().into_iter().map(|o| (o.key, o.modified)).collect();
+        let plan = |generation: u64| {
+            let body = self.site.record(&format!("cluster/plans/{generation}.json"));
+            let started = format!("{PLANS}{generation}/started/");
+            let applied = at.range(started.clone()..).take_while(|(key, _)| key.starts_with(&started));
+            let applied = applied.filter_map(|(key, at)| {
+                let mark = self.site.record(key.strip_prefix("several/")?);
+                (mark["purpose"] == "apply").then(|| (text(&mark["node"]), *at))
+            });
+            Plan {
+                generation,
+                cluster_id: text(&body["cluster_id"]),
+                snapshot: body["snapshot"]["name"].as_str().map(str::to_owned),
+                at: at[&format!("{PLANS}{generation}.json")],
+                applied: applied.collect(),
+            }
+        };
+        self.site.plans().into_iter().map(plan).collect()
+    }
+
+    fn snapshots(&self) -> Vec<Snapshot> {
+        let objects = self.site.store.objects();
+        let manifests = objects.iter().filter_map(|o| Some((name_of(&o.key)?, o)));
+        let snapshot = |(name, o): (String, &crate::support::s3::Stored)| {
+            let body = self.site.record(o.key.strip_prefix("several/").expect("of this cluster"));
+            Snapshot {
+                eligible: body["quorum"] == true && body["kind"] == "snapshot" && !self.unfit.contains(&name),
+                name,
+                cluster_id: text(&body["cluster_id"]),
+                revision: body["revision"].as_i64().expect("a revision"),
+                started: text(&body["started"]),
+                at: o.modified,
+            }
+        };
+        manifests.map(snapshot).collect()
+    }
+
+    async fn check(&mut self, what: Round, survived: bool, plans_before: usize) -> Seen {
+        self.site.until_serving(&[0, 1, 2], LIMIT).await;
+        let seen = self.look(survived, plans_before).await;
+        let found = violations(&seen);
+        if !found.is_empty() {
+            let mut told = format!("seed {}, round {} ({what:?}):\n", self.seed, self.round);
+            found.iter().for_each(|(check, text)| writeln!(told, "  {check:?}: {text}").expect("a text"));
+            let evidence = self.site.keep();
+            panic!("{told}evidence in {}\n{}", evidence.display(), self.site.said());
+        }
+        // What no snapshot held is gone with the disks, as it must be.
+        self.acknowledged.retain(|key, _| seen.entries.contains_key(key.as_bytes()));
+        seen
+    }
+
+    /// The checks see what really happens, too: each of these is done to the hosts and the store, and found.
+    async fn assert_that_harm_is_found(&mut self) {
+        let plans = self.site.plans().len();
+        let (key, body) = (format!("{PLANS}1.json"), self.site.store.object(&format!("{PLANS}1.json")));
+        self.site.store.plant(&key, b"{}");
+        self.created.insert(format!("{PLANS}1/started/nobody.json"), "was there".into());
+        let written = self.created_now();
+        assert_ne!(written.get(&key), self.created.get(&key));
+        self.site.store.plant(&key, &body.expect("plan 1"));
+        let (lost, _) = self.acknowledged.first_key_value().expect("acknowledged writes");
+        let mut client = self.site.hosts[0].etcd().expect("etcd runs").client().await;
+        client.delete(lost.as_str(), None).await.expect("a key is deleted");
+        let aside = self.site.hosts[1].data_dir().join("member.quarantine-2026-01-01T00-00-00Z");
+        self.aside[1].insert(aside.clone());
+        let seen = self.look(true, plans).await;
+        let found: BTreeSet<Check> = violations(&seen).into_iter().map(|(check, _)| check).collect();
+        assert_eq!(found, BTreeSet::from([Check::Rewritten, Check::Acknowledged, Check::Deleted]));
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
+
+/// The snapshot whose manifest this is.
+fn name_of(key: &str) -> Option<String> {
+    Some(key.strip_prefix(SNAPSHOTS)?.strip_suffix(".manifest.json")?.to_owned())
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -275,21 +396,29 @@ async fn whatever_happens_there_is_one_cluster_and_it_holds_what_it_acknowledged
         acknowledged: BTreeMap::new(),
         written: 0,
         aside: vec![BTreeSet::new(); 3],
+        created: BTreeMap::new(),
+        unfit: BTreeSet::new(),
     };
     (0..3).for_each(|h| drive.on(h));
     drive.site.until_serving(&[0, 1, 2], LIMIT).await;
+    drive.created = drive.created_now();
     for round in 0..rounds {
         // Each of them once, then by chance.
         let by_chance = drive.random.below(ROUNDS.len());
         let what = ROUNDS.get(round).copied().unwrap_or(ROUNDS[by_chance]);
         drive.round = round;
         drive.write(4).await;
-        drive.save();
+        drive.save().await;
         drive.write(4).await;
-        let plans = drive.site.plans();
+        let plans = drive.site.plans().len();
         let begun = Instant::now();
         let survived = drive.fault(what).await;
-        drive.check(what, survived, &plans).await;
-        println!("round {round}: {what:?} {:.1} s, {} plans", begun.elapsed().as_secs_f64(), drive.site.plans().len());
+        let seen = drive.check(what, survived, plans).await;
+        println!("round {round}: {what:?} {:.1} s, {} plans", begun.elapsed().as_secs_f64(), seen.plans.len());
+        // On what really happened, the first time that a round restored and the last time at all.
+        if !survived && seen.plans.len() == 2 || round + 1 == rounds {
+            assert_that_checks_can_fail(&seen);
+        }
     }
+    drive.assert_that_harm_is_found().await;
 }

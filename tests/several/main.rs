@@ -6,8 +6,14 @@
 #![allow(missing_docs, unreachable_pub, clippy::print_stderr, reason = "a test binary")]
 #![allow(clippy::disallowed_methods, reason = "tests run children, read clocks and clear their own directories")]
 
+mod away;
+mod checks;
 mod driver;
 mod kills;
+mod kubeadm;
+mod new_names;
+mod refusals;
+mod requests;
 mod site;
 mod stories;
 #[path = "../support/mod.rs"]

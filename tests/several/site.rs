@@ -2,7 +2,6 @@
 //!
 //! A host does what its units do: the gate runs before each start of etcd, and an etcd that ends by itself is started again, through the gate.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +31,10 @@ pub struct Host {
     pub log: String,
     /// An etcd that ends by itself is started again.
     pub restarts: bool,
+    /// The gate that runs may kill itself at a point: the host is off then.
+    armed: bool,
+    /// What starts etcd instead of a unit, and with what.
+    pub kubelet: Option<(PathBuf, Vec<String>)>,
 }
 
 pub struct Site {
@@ -41,6 +44,10 @@ pub struct Site {
     kept: bool,
     /// Hosts know only themselves, and how many they are.
     expected: bool,
+    /// Folder of the store in everybody's configuration.
+    pub folder: String,
+    /// More lines for `[etcd]` of a host.
+    pub etcd: fn(&Host) -> String,
 }
 
 /// Names of hosts in tests.
@@ -59,6 +66,8 @@ impl Host {
             agent: None,
             log: String::new(),
             restarts: true,
+            armed: false,
+            kubelet: None,
         }
     }
 
@@ -92,8 +101,36 @@ impl Host {
         self.runs = Runs::Gate(self.command(&["bootstrap", "--wait", "--output=json"]).spawn());
     }
 
+    /// The same, with a gate that kills itself when it comes to this point.
+    pub fn boot_armed(&mut self, point: &str) {
+        assert!(matches!(self.runs, Runs::Nothing), "{} runs", self.name);
+        let gate = self.command(&["bootstrap", "--wait", "--output=json"]);
+        self.runs = Runs::Gate(gate.failpoints(&format!("{point}=return(kill)")).spawn());
+        self.armed = true;
+    }
+
+    pub fn is_off(&self) -> bool {
+        matches!(self.runs, Runs::Nothing)
+    }
+
+    /// Somebody formed a cluster of this host alone, before there was any gate.
+    pub fn form_by_hand(&mut self) {
+        assert!(matches!(self.runs, Runs::Nothing), "{} runs", self.name);
+        let options = EtcdOptions { env: Vec::new(), ..self.bare_options() };
+        self.runs = Runs::Etcd(Box::new(EtcdProcess::with(options)));
+    }
+
     pub fn start_agent(&mut self) {
         self.agent = Some(self.command(&["agent"]).spawn());
+    }
+
+    /// One that kills itself when it comes to this point.
+    pub fn start_agent_armed(&mut self, point: &str) {
+        self.agent = Some(self.command(&["agent"]).failpoints(&format!("{point}=return(kill)")).spawn());
+    }
+
+    pub fn agent_is_gone(&mut self) -> bool {
+        self.agent.as_mut().is_none_or(|agent| !agent.is_running())
     }
 
     /// kill -9 of everything.
@@ -103,6 +140,7 @@ impl Host {
             self.log.push_str(&format!("--- agent\n{}", agent.output()));
             agent.kill9();
         }
+        self.armed = false;
         match std::mem::replace(&mut self.runs, Runs::Nothing) {
             Runs::Nothing => {}
             Runs::Gate(mut gate) => gate.kill9(),
@@ -146,6 +184,10 @@ impl Host {
                 }
                 let code = gate.wait(Duration::from_secs(5));
                 self.keep_output();
+                if std::mem::take(&mut self.armed) && code.is_none() {
+                    self.runs = Runs::Nothing;
+                    return;
+                }
                 assert_eq!(code, Some(0), "the gate of {} failed:\n{}", self.name, self.log);
                 self.runs = Runs::Etcd(Box::new(EtcdProcess::launch(self.options())));
             }
@@ -159,14 +201,25 @@ impl Host {
         }
     }
 
-    fn options(&self) -> EtcdOptions {
+    fn bare_options(&self) -> EtcdOptions {
         EtcdOptions {
             name: Some(self.name.clone()),
             data_dir: Some(self.data_dir()),
             ports: Some(self.ports.clone()),
-            env: self.environment(),
+            instead: self.kubelet.clone(),
             ..EtcdOptions::new(&self.version)
         }
+    }
+
+    fn options(&self) -> EtcdOptions {
+        // A kubelet knows its manifest and nothing else.
+        let env = if self.kubelet.is_some() { Vec::new() } else { self.environment() };
+        EtcdOptions { env, ..self.bare_options() }
+    }
+
+    /// The last line of this boot's gate that says this (`L2 WAIT`).
+    pub fn line(&self, verdict: &str) -> Option<String> {
+        self.output().lines().rfind(|l| l.contains(verdict)).map(str::to_owned)
     }
 
     /// What the gate wrote for etcd.
@@ -239,7 +292,8 @@ impl Site {
         let store = S3Server::start(S3Options::default()).await;
         let dir = tempfile::Builder::new().prefix("lifeboat-several-").tempdir().expect("a directory for a site");
         let hosts = NAMES.iter().take(count).map(|name| Host::new(dir.path(), name, version)).collect();
-        let site = Site { store, hosts, dir, kept: false, expected: false };
+        let (folder, etcd): (_, fn(&Host) -> String) = ("several".to_owned(), |_| String::new());
+        let site = Site { store, hosts, dir, kept: false, expected: false, folder, etcd };
         site.configure("");
         site
     }
@@ -301,6 +355,7 @@ state_dir = "{state}"
 data_dir = "{data}"
 endpoint = "{client}"
 environment_file = "{environment}"
+{etcd}
 
 [store]
 backend = "s3"
@@ -308,7 +363,7 @@ backend = "s3"
 [store.s3]
 endpoint = "{endpoint}"
 bucket = "{bucket}"
-folder = "several"
+folder = "{folder}"
 insecure = true
 access_key_file = "{access}"
 secret_key_file = "{secret}"
@@ -327,6 +382,8 @@ peer_wait = "10s"
                 environment = path("bootstrap/etcd.env"),
                 endpoint = self.store.endpoint().trim_start_matches("http://"),
                 bucket = self.store.bucket(),
+                folder = self.folder,
+                etcd = (self.etcd)(host),
                 access = path("access-key"),
                 secret = path("secret-key"),
                 bootstrap = path("bootstrap"),
@@ -360,6 +417,32 @@ peer_wait = "10s"
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         begun.elapsed()
+    }
+
+    /// Waits until one of these hosts' gates says this, prints the line for people to judge, and hands it back.
+    pub async fn until_said(&mut self, who: &[usize], verdict: &str) -> String {
+        let limit = Duration::from_secs(120);
+        self.until(verdict, limit, |s| who.iter().any(|i| s.hosts[*i].line(verdict).is_some())).await;
+        let line = who.iter().find_map(|i| self.hosts[*i].line(verdict)).expect("it was said");
+        println!("{line}");
+        line
+    }
+
+    /// Power off everywhere, and all disks with etcd's data are gone.
+    pub fn lose_all(&mut self) {
+        for host in &mut self.hosts {
+            host.power_cut();
+            host.lose_disk();
+        }
+    }
+
+    /// Lets time pass.
+    pub async fn pass(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.tick();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until these hosts' members answer a write; each writes a key of its own.
@@ -435,9 +518,16 @@ peer_wait = "10s"
 
     /// Every member holds the same keys, by their own HashKV at one revision and one compaction.
     pub async fn assert_same_hash(&self, who: &[usize]) {
+        let hashes = self.hashes(who).await;
+        let same = hashes.windows(2).all(|w| w[0] == w[1]);
+        assert!(same && hashes.iter().all(Result::is_ok), "members differ: {hashes:?}\n{}", self.said());
+    }
+
+    /// HashKV and compacted revision of each member, at one revision; looked at again until they are the same, for a while.
+    pub async fn hashes(&self, who: &[usize]) -> Vec<Result<(u32, i64), String>> {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
-            let mut hashes = BTreeMap::new();
+            let mut hashes = Vec::new();
             let mut revision = 0;
             for i in who {
                 let etcd = self.hosts[*i].etcd().expect("etcd runs");
@@ -446,22 +536,31 @@ peer_wait = "10s"
                     revision = client.get("\0", None).await.expect("a read").header().expect("a header").revision();
                 }
                 let h = client.maintenance_client().hash_kv(revision).await;
-                hashes.insert(i, h.map(|h| (h.hash(), h.compact_version())).map_err(|e| e.to_string()));
+                hashes.push(h.map(|h| (h.hash(), h.compact_version())).map_err(|e| format!("{revision}: {e}")));
             }
-            let mut all: Vec<_> = hashes.values().collect();
-            all.dedup();
-            if all.len() == 1 && all[0].is_ok() {
-                return;
+            let same = hashes.windows(2).all(|w| w[0] == w[1]) && hashes.iter().all(Result::is_ok);
+            if same || Instant::now() >= end {
+                return hashes;
             }
-            assert!(Instant::now() < end, "members differ at revision {revision}: {hashes:?}\n{}", self.said());
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
+    }
+
+    /// The cluster that each member says it is of.
+    pub async fn cluster_ids(&self, who: &[usize]) -> Vec<String> {
+        let mut ids = Vec::new();
+        for i in who {
+            let mut client = self.hosts[*i].etcd().expect("etcd runs").client().await;
+            let status = client.status().await.expect("a status");
+            ids.push(format!("{:x}", status.header().expect("a header").cluster_id()));
+        }
+        ids
     }
 
     /// Every key, as the members hold it.
     pub async fn dump(&self, host: usize) -> Dump {
         let mut all = dump(self.hosts[host].etcd().expect("etcd runs")).await;
-        all.entries.retain(|key, _| !key.starts_with(b"serving/"));
+        all.entries.retain(|key, _| !key.starts_with(b"serving/") && !key.starts_with(b"/lifeboat/election"));
         all
     }
 }

@@ -253,31 +253,3 @@ async fn a_request_that_a_majority_has_followed_is_not_taken_back() {
     site.until_serving(&[0, 1, 2], LIMIT).await;
     site.assert_same_hash(&[0, 1, 2]).await;
 }
-
-/// Everything is destroyed and recreated under other names. As long as the old cluster may live, nothing is restored; when it has given no sign for
-/// `lost_after`, and nobody answers at its URLs, no hand is needed.
-#[tokio::test(flavor = "multi_thread")]
-async fn hosts_that_come_and_go_are_restored_under_other_names() {
-    let mut site = Site::of_expected(3, ETCD_LATEST).await;
-    site.boot_all();
-    site.until_serving(&[0, 1, 2], LIMIT).await;
-    assert_eq!(site.record("cluster/plans/1.json")["voters"].as_array().map(Vec::len), Some(3));
-    Fill::small(100).run(site.hosts[0].etcd().expect("etcd runs")).await;
-    site.hosts[0].run(&["save", "--name", "before"]).ok();
-    let before = site.dump(0).await;
-    site.recreate(&["new1", "new2", "new3"], ETCD_LATEST);
-    site.boot_all();
-    site.until("all wait for the voters of before", LIMIT, |s| {
-        s.hosts.iter().all(|h| h.output().contains("VotersGone"))
-    })
-    .await;
-    assert_eq!(site.plans(), [1], "restored while the life of before may still be there");
-    site.store.set_clock_skew(20 * 60);
-    site.until_serving(&[0, 1, 2], LIMIT).await;
-    site.assert_same_hash(&[0, 1, 2]).await;
-    assert_eq!(site.plans(), [1, 2]);
-    before.assert_same_keys(&site.dump(1).await);
-    let seed = site.record("cluster/plans/2.json")["seed"].as_str().expect("a name").to_owned();
-    let seed = site.hosts.iter().find(|h| h.name == seed).expect("one of the new hosts");
-    assert!(seed.log.contains("rests on a clock"), "{}", seed.log);
-}

@@ -37,6 +37,8 @@ pub struct EtcdOptions {
     pub user: Option<String>,
     /// Appended to the command line.
     pub extra_args: Vec<String>,
+    /// Started instead of etcd, with these arguments alone: something that starts etcd its own way.
+    pub instead: Option<(PathBuf, Vec<String>)>,
     /// Added to the environment, for instance from `lifeboat`'s environment file. What it names is left out of the command line.
     pub env: Vec<(String, String)>,
 }
@@ -117,8 +119,11 @@ impl EtcdProcess {
     }
 
     fn run(&mut self) {
-        let program = tools::etcd(&self.options.version, "etcd");
-        let (args, env, log) = (self.args(), self.options.env.clone(), self.home.path().join("etcd.log"));
+        let (program, args) = match &self.options.instead {
+            Some((program, args)) => (program.clone(), args.clone()),
+            None => (tools::etcd(&self.options.version, "etcd"), self.args()),
+        };
+        let (env, log) = (self.options.env.clone(), self.home.path().join("etcd.log"));
         self.process = Some(Process::start(&program, &args, &env, &log));
     }
 

@@ -240,14 +240,24 @@ pub(super) fn initial_cluster(look: &Look<'_>) -> Option<String> {
 
 /// L2: the cluster lives, without quorum.
 pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
-    let id = look.plan()?.plan.cluster_id;
+    let newest = look.plan()?;
+    let id = newest.plan.cluster_id;
     let cluster = look.facts.live.clusters.iter().find(|c| c.cluster_id == id && !c.quorate)?;
     let members: Vec<String> = cluster.answering.iter().map(ToString::to_string).collect();
+    let voters = newest.voters.last().map_or(&newest.plan.voters, |r| &r.voters);
+    let silent =
+        |url: &String| look.facts.live.silent.iter().any(|s| s.url.trim_end_matches('/') == url.trim_end_matches('/'));
+    let silent = voters.iter().filter(|v| v.name != look.policy.node && v.peer_urls.iter().any(silent));
+    let missing: Vec<String> = silent.map(|v| format!("{} ({})", v.name, v.peer_urls.join(","))).collect();
+    let missing = if missing.is_empty() { String::new() } else { format!("; no answer from {}", missing.join(", ")) };
     Some(
         Verdict::wait(
             Rule::L2,
             WaitReason::QuorumLost,
-            format!("members of cluster {id} answer ({}) and have no quorum: their data is newer than any snapshot", members.join(", ")),
+            format!(
+                "members of cluster {id} answer ({}) and have no quorum: their data is newer than any snapshot, and this host joins when they serve{missing}",
+                members.join(", ")
+            ),
         )
         .hint("bring the other members back; if they are lost, save on the survivor ('lifeboat save --name survivor') and restore it: lifeboat restore-once survivor-<time>"),
     )
@@ -268,7 +278,10 @@ pub(super) fn alive_elsewhere(look: &Look<'_>) -> Option<Verdict> {
                 beat.age_seconds, beat.generation
             ),
         )
-        .hint("mend the network to the other members; if the cluster is really gone, this ends by itself"),
+        .hint(format!(
+            "mend the network to the other members; if the cluster is really gone, this goes on by itself when its last heartbeat is {} s old",
+            look.policy.heartbeat_ttl_seconds
+        )),
     )
 }
 
@@ -298,14 +311,15 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
                 Rule::C1,
                 WaitReason::RollCall,
                 format!(
-                    "{} of {} configured members stand in the roll call, {} are needed; missing: {}",
+                    "{} of {} {} stand in the roll call, {} are needed; missing: {}",
                     present.len(),
                     expected,
+                    if look.policy.expected_members.is_some() { "expected hosts" } else { "configured members" },
                     majority(expected),
                     missing.join(", ")
                 ),
             )
-            .hint("start the missing hosts"),
+            .hint(START_MISSING),
         );
     }
     if look.plan().is_some_and(|p| p.lost || look.timed_out(p)) {
@@ -325,17 +339,22 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
             .collect();
         let could_come = recorded.voters.len() - gone.len();
         Some(if could_come < needed {
-            Verdict::wait(
+            let (last_sign, by_itself) = last_sign(look).unzip();
+            let wait = Verdict::wait(
                 Rule::C1,
                 WaitReason::VotersGone,
                 format!(
-                    "{} names voters that are not configured here ({}), and they may still hold the cluster's data",
+                    "{} names voters that are not configured here ({}), and they may still hold the cluster's data{}",
                     recorded.recorded_in,
-                    gone.join(", ")
+                    gone.join(", "),
+                    last_sign.unwrap_or_default()
                 ),
-            )
+            );
+            if let Some(hint) = by_itself {
+                return Some(wait.hint(hint));
+            }
             // Without a plan there is no life yet that could be declared lost.
-            .hint(if look.plan().is_some() {
+            wait.hint(if look.plan().is_some() {
                 "if they are other names of configured hosts, correct node.name and cluster.members to the names of etcd's members; if these hosts are gone for good, type: lifeboat declare-lost --reason WHY"
             } else {
                 "if they are other names of configured hosts, correct node.name and cluster.members to the names of etcd's members; if these hosts are gone for good, restore by hand: lifeboat restore NAME --data-dir DIR, with --name and the --initial-cluster flags of this host"
@@ -351,9 +370,30 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
                     missing.join(", ")
                 ),
             )
-            .hint("start the missing hosts")
+            .hint(if look.plan().is_some() { GONE_FOR_GOOD } else { START_MISSING })
         })
     })
+}
+
+const START_MISSING: &str = "start the missing hosts; one that was reinstalled under the same name counts, too";
+
+const GONE_FOR_GOOD: &str = "start the missing hosts; one that was reinstalled under the same name counts, too. If they are gone for good, with their disks, \
+     type: lifeboat declare-lost --reason WHY";
+
+/// Hosts that come and go: how long ago the newest life gave a sign, and when that is long enough.
+fn last_sign(look: &Look<'_>) -> Option<(String, String)> {
+    look.policy.expected_members?;
+    let newest = look.plan()?;
+    let beat = look.store()?.heartbeat.as_ref().map(|b| b.age_seconds);
+    let age = beat.into_iter().chain(newest.age_seconds).min()?;
+    Some((
+        format!("; generation {} gave its last sign of life {age} s ago", newest.plan.generation),
+        format!(
+            "this goes on by itself when that is {} s ago and nobody answers at their URLs; if these hosts are known to be gone for good, type: lifeboat \
+             declare-lost --reason WHY",
+            look.policy.lost_after_seconds
+        ),
+    ))
 }
 
 /// C2: the missing members may still come.

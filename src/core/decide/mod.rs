@@ -146,11 +146,12 @@ pub fn decide_without(facts: &Facts, policy: &Policy, left_out: &[Rule]) -> Verd
     if let Some(why) = facts.attempts.request_failed.as_ref().filter(|_| verdict.as_ref().is_none_or(goes_on)) {
         notes.push(format!("the requested restore was NOT done, the host goes on without it: {why}"));
     }
-    for e in &facts.attempts.excluded {
-        notes.push(format!("snapshot {} was passed over: {}", e.name, e.why));
-    }
     // N2 always matches; a table without it must still not start anything.
     let mut verdict = verdict.unwrap_or_else(|| Verdict::wait(Rule::N2, WaitReason::LocalUnknown, "no rule matches"));
+    // What stands in the reason already is not said once more.
+    for e in facts.attempts.excluded.iter().filter(|e| !verdict.because.contains(&e.why)) {
+        notes.push(format!("snapshot {} was passed over: {}", e.name, e.why));
+    }
     if let Some(refused) = local::start_flags_disagree(&look, &verdict) {
         verdict = refused;
     }

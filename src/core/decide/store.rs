@@ -278,6 +278,7 @@ pub(super) fn snapshots_missing(look: &Look<'_>) -> Option<Verdict> {
         return None;
     }
     let memory = look.facts.memory.known()?;
+    let promised = "bootstrap.initial_cluster_state is \"existing\"";
     let who = if let Some(plan) = &store.plan {
         format!("the store holds plan {} of a cluster", plan.plan.generation)
     } else if memory.remembers_cluster() {
@@ -285,7 +286,7 @@ pub(super) fn snapshots_missing(look: &Look<'_>) -> Option<Verdict> {
     } else if let Some(entry) = store.roll_call.iter().find(|e| e.remembers_cluster) {
         format!("the host {} remembers a cluster", entry.node)
     } else if look.policy.existing_only {
-        "bootstrap.initial_cluster_state is \"existing\"".to_owned()
+        promised.to_owned()
     } else {
         return None;
     };
@@ -305,7 +306,11 @@ pub(super) fn snapshots_missing(look: &Look<'_>) -> Option<Verdict> {
         Verdict::refuse(
             Rule::S5,
             RefuseReason::BackupsMissing,
-            format!("{who}, its data is gone, and the store has no snapshot: a new, empty cluster would hide that loss"),
+            if who == promised {
+                format!("{who}, and the store has neither a plan nor a snapshot of that cluster: no empty one is formed in its place")
+            } else {
+                format!("{who}, its data is gone, and the store has no snapshot: a new, empty cluster would hide that loss")
+            },
         )
         .hint("check bucket and folder ('lifeboat config show', 'lifeboat ls'); if an empty cluster is really wanted, type: lifeboat bootstrap --init-empty"),
     )

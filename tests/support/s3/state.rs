@@ -38,6 +38,8 @@ pub struct Stored {
     pub parts: usize,
     /// `x-amz-meta-*`, names in lower case and without the prefix.
     pub metadata: BTreeMap<String, String>,
+    /// By the server's clock.
+    pub modified: SystemTime,
 }
 
 /// Content of a part, in a file of its own that goes when the last user has gone.
@@ -144,6 +146,7 @@ impl Backend {
             etag: o.etag.clone(),
             parts: o.parts,
             metadata: o.metadata.clone().unwrap_or_default().into_iter().collect(),
+            modified: o.modified,
         };
         state.objects.iter().map(stored).collect()
     }
