@@ -106,7 +106,10 @@ async fn followed(store: &Arc<MemoryStore>, kind: RecordKind) -> Result<bool, St
     let text = |e: super::records::ReadError| e.to_string();
     match kind {
         RecordKind::Heartbeat => presence::heartbeat(&ours).await.map(|h| h.is_some()).map_err(text),
-        RecordKind::RollCall => presence::roll_call(&ours, &node("cp1")).await.map(|(own, others)| own.is_some() || !others.is_empty()).map_err(text),
+        RecordKind::RollCall => presence::roll_call(&ours, &node("cp1"))
+            .await
+            .map(|(own, others)| own.is_some() || !others.is_empty())
+            .map_err(text),
         RecordKind::Manifest => {
             let name = SnapshotName::new("s").unwrap();
             let listed = Snapshots::new(ours).list().await.map_err(|e| e.to_string())?;

@@ -41,8 +41,7 @@ impl<'lab> Three<'lab> {
     pub fn running(lab: &'lab Lab, suite: Suite, more: &str) -> Self {
         let hosts = ["cp1", "cp2", "cp3"].map(|name| lab.host_off(name, suite));
         on_each(&hosts, Host::boot);
-        let sites: Vec<_> =
-            hosts.iter().map(|host| Site::bare(lab, host.clone()).one_of(&hosts).conf(more)).collect();
+        let sites: Vec<_> = hosts.iter().map(|host| Site::bare(lab, host.clone()).one_of(&hosts).conf(more)).collect();
         let three = Three(sites);
         on_each(three.iter(), |site| {
             site.host.settle(MINUTE);
@@ -83,7 +82,7 @@ impl<'lab> Three<'lab> {
         });
         let ids: BTreeSet<_> = self.iter().map(|site| site.cluster_id()).collect();
         assert_eq!(ids.len(), 1, "more than one cluster: {ids:?}\n{members}");
-        let dumps: BTreeSet<_> = self.iter().map(|site| site.host.etcd_dump()).collect();
+        let dumps: BTreeSet<_> = self.iter().map(Site::keys).collect();
         assert_eq!(dumps.len(), 1, "they hold different keys: {dumps:?}");
     }
 
@@ -97,11 +96,10 @@ impl<'lab> Three<'lab> {
         numbers
     }
 
-    /// A record in the cluster's folder.
-    #[track_caller]
+    /// What a record in the cluster's folder says; null when there is none.
     pub fn record(&self, key: &str) -> serde_json::Value {
         let stored = self[0].lab.s3().get_json(&format!("{CLUSTER}/{key}"));
-        stored.unwrap_or_else(|| panic!("the store has no {key}"))
+        stored.map(|record| record["body"].clone()).unwrap_or_default()
     }
 
     /// How often an event is in the journals, host by host, all boots.
@@ -138,11 +136,19 @@ impl Site<'_> {
         }
     }
 
+    /// Every key and value that people have written. The election's own come and go.
+    #[track_caller]
+    pub fn keys(&self) -> String {
+        let dump = self.host.etcd_dump();
+        dump.split_inclusive('\n').filter(|line| !line.starts_with("/lifeboat/election/")).collect()
+    }
+
     /// In which cluster its member is.
     #[track_caller]
     pub fn cluster_id(&self) -> u64 {
         let status = self.host.etcdctl("endpoint status -w json");
-        let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap_or_else(|e| panic!("{e}: {status}"));
+        let status: serde_json::Value =
+            serde_json::from_str(&status.stdout).unwrap_or_else(|e| panic!("{e}: {status}"));
         status[0]["Status"]["header"]["cluster_id"].as_u64().expect("a cluster id")
     }
 
