@@ -186,3 +186,43 @@ fn a_request_on_one_host_rolls_all_three_back_once() {
     }
     three.nothing_failed();
 }
+
+/// Flags of the command line win over the gate's environment file, so that a host which is to join would form a cluster with these.
+const FORMING: &str = "[Service]\nExecStart=\nExecStart=/usr/bin/etcd --initial-cluster-state new\n";
+const OVERRIDE: &str = "/etc/systemd/system/etcd.service.d/override.conf";
+
+#[test]
+fn a_cluster_that_is_older_than_lifeboat_is_adopted_joined_and_restored() {
+    let lab = Lab::new("several-adopted");
+    let three = Three::without_us(&lab, Suite::Bookworm);
+    three[0].host.etcd_fill("k", 50, 200);
+    let pids = [0, 1, 2].map(|i| three[i].pid("etcd"));
+    three.install();
+    assert_eq!(pids, [0, 1, 2].map(|i| three[i].pid("etcd")), "an etcd was restarted");
+    three.wait_heartbeat(1);
+    let plan = three.record("cluster/plans/1.json");
+    assert_eq!((&plan["cause"], plan["voters"].as_array().map(Vec::len)), (&"adopted".into(), Some(3)), "{plan}");
+
+    // One disk is lost, and the flags of its etcd would form a cluster of its own: the gate names the line to change.
+    let cp2 = &three[1];
+    cp2.host.write(OVERRIDE, FORMING, 0o644);
+    cp2.host.power_cut();
+    cp2.new_disk();
+    cp2.host.boot();
+    let said = cp2.wait_gate_says_within("J0", MINUTE);
+    assert!(said.contains("--initial-cluster-state"), "{said}");
+    assert_eq!(cp2.host.unit_state("etcd").active(), "inactive");
+    cp2.host.ok(&format!("rm {OVERRIDE} && systemctl daemon-reload"));
+    three.one_cluster();
+
+    // All are lost, and restored as the next life.
+    let before = three[0].keys();
+    three[2].save("before");
+    three.power_cut();
+    three.iter().for_each(Site::new_disk);
+    three.boot();
+    three.one_cluster();
+    assert_eq!(three[1].keys(), before);
+    assert_eq!((three.plans(), three.events("RestoreSuccessful")), (vec![1, 2], [1, 1, 1]));
+    three.nothing_failed();
+}

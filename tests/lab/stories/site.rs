@@ -68,11 +68,16 @@ impl<'lab> Site<'lab> {
 
     /// etcd and the package are there.
     pub fn packaged(&self) {
-        self.etcd.configure(&self.host);
+        self.configure_etcd();
         let package = self.lab.package().expect("LIFEBOAT_DEB names the package; run: make lab");
         let name = package.file_name().and_then(|n| n.to_str()).expect("a file name").to_owned();
         self.host.copy_in(&package, &format!("/srv/{name}"), 0o644);
         self.host.ok_for(3 * MINUTE, &format!("cd /srv && {}", readme::block("install")));
+    }
+
+    /// `/etc/default/etcd`.
+    pub fn configure_etcd(&self) {
+        self.etcd.configure(&self.host);
     }
 
     /// The rest of it, when the token is there.

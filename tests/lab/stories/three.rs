@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::readme;
 use super::site::{MINUTE, Site};
-use crate::harness::{Host, Lab, Suite};
+use crate::harness::{Etcd, Host, Lab, Suite};
 
 /// Name of the cluster, and folder in the store, in the README.
 const CLUSTER: &str = "prod-eu1";
@@ -39,26 +39,48 @@ where
 impl<'lab> Three<'lab> {
     /// Installed by the README's own commands, the cluster running; `more` goes into `conf.d` of each.
     pub fn running(lab: &'lab Lab, suite: Suite, more: &str) -> Self {
-        let hosts = ["cp1", "cp2", "cp3"].map(|name| lab.host_off(name, suite));
-        on_each(&hosts, Host::boot);
-        let sites: Vec<_> = hosts.iter().map(|host| Site::bare(lab, host.clone()).one_of(&hosts).conf(more)).collect();
-        let three = Three(sites);
+        let three = Three::bare(lab, suite, more, |_| Etcd::gated());
+        three.install();
+        three[0].host.ok_for(2 * MINUTE, &readme::block("first"));
+        assert_eq!(three.plans(), [1]);
+        three
+    }
+
+    /// A cluster that nobody has told of lifeboat; each host has the flags that formed it in `/etc/default/etcd`.
+    pub fn without_us(lab: &'lab Lab, suite: Suite) -> Self {
+        let three = Three::bare(lab, suite, "", Etcd::forming);
         on_each(three.iter(), |site| {
-            site.host.settle(MINUTE);
-            site.packaged();
+            site.configure_etcd();
+            site.host.ok("systemctl enable --no-block --now etcd");
+            site.wait_etcd();
         });
+        three
+    }
+
+    /// Hosts that run, with nothing of ours.
+    fn bare(lab: &'lab Lab, suite: Suite, more: &str, etcd: impl Fn(&[&Host]) -> Etcd) -> Self {
+        let hosts = ["cp1", "cp2", "cp3"].map(|name| lab.host_off(name, suite));
+        on_each(&hosts, |host| {
+            host.boot();
+            host.settle(MINUTE);
+        });
+        let etcd = etcd(&hosts.each_ref());
+        let site = |host: &Host| Site::bare(lab, host.clone()).one_of(&hosts).etcd(etcd.clone()).conf(more);
+        Three(hosts.iter().map(site).collect())
+    }
+
+    /// The README's own commands, to the line that enables the units.
+    pub fn install(&self) {
+        on_each(self.iter(), Site::packaged);
         // Made on one, copied to the others.
-        three[0].host.ok(&readme::block("token"));
-        let token = three[0].host.read("/etc/lifeboat/token");
-        three[1..].iter().for_each(|site| site.host.write("/etc/lifeboat/token", &token, 0o600));
-        on_each(three.iter(), |site| {
+        self[0].host.ok(&readme::block("token"));
+        let token = self[0].host.read("/etc/lifeboat/token");
+        self[1..].iter().for_each(|site| site.host.write("/etc/lifeboat/token", &token, 0o600));
+        on_each(self.iter(), |site| {
             site.configured();
             site.host.ok_for(2 * MINUTE, &readme::block("enable"));
             site.wait_etcd();
         });
-        three[0].host.ok_for(2 * MINUTE, &readme::block("first"));
-        assert_eq!(three.plans(), [1]);
-        three
     }
 
     /// All at once.
