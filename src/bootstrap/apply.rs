@@ -84,6 +84,7 @@ impl Bootstrap {
         // Before anything is built: a store that lets two hosts write one plan takes it from one host alone.
         let (records, seed) = (self.snapshots.records(), settings.policy.seed.as_ref());
         probe::may_write_plans(records, random::nonce()?, &settings.policy.node, seed).await?;
+        self.tell_seed(draft);
         let order = Order {
             generation,
             snapshot: draft.snapshot.clone(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::run::Bootstrap;
 use super::voice::status_line;
-use crate::core::decide::{Decision, Rule, Verdict};
+use crate::core::decide::{Decision, Draft, Rule, Verdict};
 use crate::core::model::Generation;
 use crate::core::plan::{Plan, PlannedSnapshot};
 use crate::error::Error;
@@ -65,6 +65,17 @@ impl Bootstrap {
         journal(verdict);
         self.voice.line(&one_line(verdict));
         self.show(verdict);
+    }
+
+    /// Says that it is this host that plans; once, however often that is tried.
+    pub(super) fn tell_seed(&self, draft: &Draft) {
+        let (generation, what) = (draft.generation, draft.snapshot.as_ref().map(ToString::to_string));
+        let what = what.unwrap_or_else(|| "an empty cluster".to_owned());
+        let text = format!("this host is the seed of generation {generation}: it builds {what}, then writes the plan");
+        if self.voice.is_news("seed", &text, self.clock.monotonic()) {
+            event!(SeedElected, generation = generation.0, "{text}");
+            self.voice.line(&text);
+        }
     }
 
     fn show(&self, verdict: &Verdict) {

@@ -15,4 +15,6 @@ mod places;
 mod power;
 mod readme;
 mod rotation;
+mod several;
 mod site;
+mod three;

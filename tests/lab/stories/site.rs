@@ -1,4 +1,4 @@
-//! One control-plane host as the README's install section leaves it: etcd behind its gate, the agent running.
+//! Control-plane hosts as the README's install section leaves them: etcd behind its gate, the agent running.
 
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ pub struct Site<'lab> {
     pub lab: &'lab Lab,
     pub host: Host,
     etcd: Etcd,
+    /// Names and addresses of the cluster's hosts, this one among them.
+    members: Vec<(String, String)>,
     /// Goes into `conf.d` before `lifeboat setup`.
     more: String,
 }
@@ -19,7 +21,14 @@ pub struct Site<'lab> {
 impl<'lab> Site<'lab> {
     /// A host with an etcd that has never been started; nothing of ours on it.
     pub fn bare(lab: &'lab Lab, host: Host) -> Self {
-        Site { lab, host, etcd: Etcd::gated(), more: String::new() }
+        let members = vec![(host.name().to_owned(), host.address().to_owned())];
+        Site { lab, host, etcd: Etcd::gated(), members, more: String::new() }
+    }
+
+    /// One of several hosts.
+    pub fn one_of(mut self, hosts: &[Host]) -> Self {
+        self.members = hosts.iter().map(|h| (h.name().to_owned(), h.address().to_owned())).collect();
+        self
     }
 
     /// Another etcd than Debian's default.
@@ -46,16 +55,33 @@ impl<'lab> Site<'lab> {
         self.installed();
         self.host.ok_for(2 * MINUTE, &readme::block("enable"));
         self.wait_etcd();
+        self.host.ok_for(2 * MINUTE, &readme::block("first"));
         self
     }
 
     /// Installed and configured by the README's own commands; nothing runs yet.
     pub fn installed(&self) {
-        self.etcd.configure(&self.host);
+        self.packaged();
+        self.host.ok(&readme::block("token"));
+        self.configured();
+    }
+
+    /// etcd and the package are there.
+    pub fn packaged(&self) {
+        self.configure_etcd();
         let package = self.lab.package().expect("LIFEBOAT_DEB names the package; run: make lab");
         let name = package.file_name().and_then(|n| n.to_str()).expect("a file name").to_owned();
         self.host.copy_in(&package, &format!("/srv/{name}"), 0o644);
         self.host.ok_for(3 * MINUTE, &format!("cd /srv && {}", readme::block("install")));
+    }
+
+    /// `/etc/default/etcd`.
+    pub fn configure_etcd(&self) {
+        self.etcd.configure(&self.host);
+    }
+
+    /// The rest of it, when the token is there.
+    pub fn configured(&self) {
         self.host.ok(&self.localized(&readme::block("configure")));
         if !self.more.is_empty() {
             // After site.toml, which it corrects.
@@ -63,11 +89,20 @@ impl<'lab> Site<'lab> {
         }
     }
 
-    /// The README's examples are those of a production site; only names, addresses and keys differ here.
+    /// The README's examples are those of a production site of three hosts; only names, addresses and keys differ here.
     fn localized(&self, block: &str) -> String {
         let (s3, keys) = (self.lab.s3(), self.lab.s3().keys());
+        let mut block = block.to_owned();
+        for number in 1..=3 {
+            let (name, address) = (format!("{{ name = \"cp{number}\""), format!("10.0.0.{number}"));
+            block = match self.members.get(number - 1) {
+                Some((ours, at)) => block.replace(&name, &format!("{{ name = \"{ours}\"")).replace(&address, at),
+                None => block.split_inclusive('\n').filter(|line| !line.contains(&name)).collect(),
+            };
+        }
+        let own = format!("[node]\nname = {:?}", self.host.name());
         block
-            .replace("10.0.0.1", self.host.address())
+            .replace("[node]\nname = \"cp1\"", &own)
             .replace("\"/var/lib/etcd\"", &format!("{:?}", self.etcd.data_dir))
             .replace("https://s3.eu-west-2.amazonaws.com\"", &format!("{}\"\ninsecure = true", s3.endpoint()))
             .replace("my-etcd-snapshots", S3::BUCKET)
