@@ -43,11 +43,11 @@ check: cargo tools ## format, lints, and the direction of imports
 	cargo test $(FEATURES) --test layers
 
 # Of the package LIFEBOAT_DEB, or else of the one that is built here.
-lab: cargo tools $(if $(LIFEBOAT_DEB),,deb) ## stories on hosts with real systemd and the package, in containers (root or sudo); LAB=word: those with it in their name
+lab: cargo tools $(if $(LIFEBOAT_DEB),,deb) ## stories on hosts with real systemd and the package, in containers (root or sudo); LAB=words: those with one in their name
 	tests/lab/rootfs.sh prerequisites
 	for suite in bookworm trixie; do tests/lab/as-root.sh tests/lab/rootfs.sh $$suite || exit 1; done
 	LIFEBOAT_DEB="$(if $(LIFEBOAT_DEB),$(abspath $(LIFEBOAT_DEB)),$$(echo $(CURDIR)/target/debian/etcd-lifeboat_*_amd64.deb))" cargo test $(FEATURES) --test lab --config 'target."cfg(unix)".runner = "tests/lab/as-root.sh"' -- \
-	  --test-threads=3 --nocapture $(LAB)
+	  --test-threads=$(or $(LAB_JOBS),1) --nocapture $(LAB)
 
 bench: cargo tools ## peak memory and time of save and restore beside etcdctl and etcdutl (release build)
 	cargo build --release
