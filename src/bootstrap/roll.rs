@@ -122,9 +122,12 @@ impl Bootstrap {
         }
     }
 
-    /// Whether others may count on it that this host does not start.
+    /// Whether others may count on it that this host does not start. That ends with a look that shows it as withdrawn, and no earlier: who counted
+    /// on it wrote a plan before, which the same look shows, too.
     pub(super) fn has_promised(&self, facts: &Facts) -> bool {
-        facts.memory.known().is_some_and(|m| m.stopped) && self.has_peers()
+        let own = facts.store.known().and_then(|s| s.own_entry.as_ref());
+        let withdrawn = own.is_some_and(|e| e.state == RollState::Withdrawn);
+        facts.memory.known().is_some_and(|m| m.stopped) && self.has_peers() && !withdrawn
     }
 
     /// Takes this host's entry out of the roll call, and sees that it is out.
@@ -136,8 +139,9 @@ impl Bootstrap {
             return Ok(());
         }
         let gone = self.presence(facts, RollState::Withdrawn)?;
-        presence::withdraw(self.snapshots.records(), &gone).await?;
-        self.memory.stopped(false)?;
+        // An entry that was promised and is not there may be on its way.
+        let promised = self.memory.observe().known().is_some_and(|m| m.stopped);
+        presence::withdraw(self.snapshots.records(), &gone, promised).await?;
         crate::failpoint!("bootstrap.withdrawn");
         Ok(())
     }

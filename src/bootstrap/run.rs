@@ -220,7 +220,9 @@ impl Bootstrap {
                 Some(Err(failed)) => {
                     let e = failed.error;
                     if !failed.marked && blame(&mut attempts, &verdict, &facts, &e) {
-                        if gate.warn("without", &format!("{}; going on without it", e.one_line())) {
+                        let void = facts.data_dir.known().is_some_and(DataDir::is_void);
+                        let then = if void { "" } else { "; going on without it" };
+                        if gate.warn("without", &format!("{}{then}", e.one_line())) {
                             events::restore_error(&verdict, &e);
                         }
                         continue;
@@ -343,6 +345,7 @@ impl Bootstrap {
         if facts.memory.known().is_none() {
             return Ok(());
         }
+        self.memory.stopped(false)?;
         // It belongs to a cluster from now on.
         let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
         self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;

@@ -124,15 +124,16 @@ pub async fn stand(records: &Records, before: Option<&RollEntry>, mut now: Prese
 }
 
 /// Overwrites this node's entry, if there is one, and reads that back: from here on nobody counts it as waiting without data.
+/// `promised`: also where there is none, because one may be on its way.
 ///
 /// # Errors
 /// When the store fails, or shows another entry than the one that was just written.
-pub async fn withdraw(records: &Records, gone: &Presence) -> Result<(), ReadError> {
+pub async fn withdraw(records: &Records, gone: &Presence, promised: bool) -> Result<(), ReadError> {
     let key = keys::roll_call(&gone.node);
     match records.read::<Presence>(RecordKind::RollCall, &key).await {
-        Ok(None) => return Ok(()),
+        Ok(None) if !promised => return Ok(()),
         Ok(Some(found)) if found.body.state == RollState::Withdrawn => return Ok(()),
-        Ok(Some(_)) | Err(ReadError::Problem { .. }) => {}
+        Ok(_) | Err(ReadError::Problem { .. }) => {}
         Err(e) => return Err(e),
     }
     let gone = Presence { state: RollState::Withdrawn, ..gone.clone() };
@@ -172,7 +173,7 @@ mod tests {
         let records = records(store.clone(), "0123456789abcdef", "prod");
         let me = NodeName::new("cp1").unwrap();
         // Nothing to withdraw is no write.
-        withdraw(&records, &presence("cp1", 1)).await.unwrap();
+        withdraw(&records, &presence("cp1", 1), false).await.unwrap();
         assert!(store.keys().is_empty());
         stand(&records, None, presence("cp1", 1)).await.unwrap();
         stand(&records, None, presence("cp2", 2)).await.unwrap();
@@ -195,7 +196,7 @@ mod tests {
             let read = records.read::<Presence>(RecordKind::RollCall, &keys::roll_call(&me)).await.unwrap().unwrap();
             assert_eq!(read.body.waiting_seconds, waited, "{before:?}");
         }
-        withdraw(&records, &presence("cp1", 4)).await.unwrap();
+        withdraw(&records, &presence("cp1", 4), false).await.unwrap();
         let read = records.read::<Presence>(RecordKind::RollCall, &keys::roll_call(&me)).await.unwrap().unwrap();
         assert_eq!((read.body.state, read.body.nonce), (RollState::Withdrawn, Nonce([4; 16])));
         // A signed entry under another node's key is refused by its key already.

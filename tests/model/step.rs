@@ -1,6 +1,6 @@
 //! What a host does on a decision, in the small steps of the product. Any two of them may lie far apart, and a crash may come between.
 
-use etcd_lifeboat::core::decide::{Decision, JoinHow};
+use etcd_lifeboat::core::decide::{Decision, JoinHow, Rule};
 use etcd_lifeboat::core::plan::PlanCause;
 
 use super::raft;
@@ -41,6 +41,7 @@ fn goal(world: &World, view: &View, decision: &Decision) -> Option<Goal> {
         Decision::Apply { generation } => Some(Goal::Apply(generation.0 as u8)),
         Decision::Join { how: JoinHow::WithPlanData } => Some(Goal::JoinWithData(joined(world, view)?)),
         Decision::Join { how: JoinHow::ReplaceMember } => Some(Goal::JoinAnew(joined(world, view)?)),
+        Decision::PutBack { generation } => Some(Goal::PutBack(generation.0 as u8)),
         _ => None,
     }
 }
@@ -68,7 +69,7 @@ fn start(world: &mut World, h: usize) -> Result<(), String> {
 
 /// A look of `h`, and where its decision leads.
 pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, view: &View) -> After {
-    let (_, decision) = decider.decide(variant, view);
+    let (rule, decision) = decider.decide(variant, view);
     let mut next = world.clone();
     let host = &mut next.hosts[h];
     match host.phase {
@@ -102,7 +103,12 @@ pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, v
                 host.phase = Phase::Withdraw(goal);
             }
             Decision::Resume { generation } => host.phase = Phase::Remember(Goal::Apply(generation.0 as u8)),
+            Decision::Quarantine if rule == Rule::F1 => host.phase = Phase::MakeRoom(world.newest()),
             Decision::Quarantine => host.phase = Phase::Quarantine,
+            // It stood in the roll call as one without data.
+            Decision::PutBack { generation } if variant.k3s && host.member.is_none() => {
+                host.phase = Phase::Withdraw(Goal::PutBack(generation.0 as u8));
+            }
             Decision::PutBack { generation } => host.phase = Phase::PutBack(generation.0 as u8),
             Decision::Wait { .. } | Decision::Refuse { .. } => return None,
         },
@@ -130,6 +136,7 @@ pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, v
             host.phase = match wanted {
                 _ if !same => Phase::Gate,
                 Goal::Start => Phase::Starting,
+                Goal::PutBack(g) => Phase::PutBack(g),
                 _ => Phase::Mark(wanted),
             };
             if same && let Some(e) = not_the_best(world, variant, wanted) {
@@ -241,6 +248,13 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
             host.phase = Phase::Gate;
             Ok(())
         }
+        Phase::MakeRoom(g) => {
+            let host = &mut next.hosts[h];
+            let member = host.member.take();
+            host.aside.extend(member.map(|m| (g, m)));
+            host.phase = Phase::Gate;
+            Ok(())
+        }
         Phase::PutBack(g) => {
             let any = variant.lacks(Safeguard::PutBackItsOwn);
             let host = &mut next.hosts[h];
@@ -262,7 +276,7 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
 fn unmarked_by_design(variant: &Variant, goal: Goal) -> bool {
     match goal {
         Goal::Apply(_) => variant.lacks(Safeguard::MarkAtApply),
-        Goal::Start => false,
+        Goal::Start | Goal::PutBack(_) => false,
         Goal::JoinWithData(_) => variant.lacks(Safeguard::MarkAtJoin),
         Goal::JoinAnew(_) => variant.lacks(Safeguard::MarkAtJoin) || variant.lacks(Safeguard::MarkAtJoinAnew),
     }
@@ -273,6 +287,12 @@ fn take_mark(next: &mut World, variant: &Variant, h: usize, goal: Goal) {
     let mark = if matches!(goal, Goal::Apply(_)) { Mark::Apply } else { Mark::Join };
     let taken = next.plan(g).marks[h];
     let host = &mut next.hosts[h];
+    if matches!(goal, Goal::JoinAnew(_)) {
+        // No older member of this slot may ever vote again.
+        for (plan, _) in &mut host.aside {
+            *plan = 0;
+        }
+    }
     let mine = host.staging.is_some_and(|s| s.generation == g && s.of_mark);
     let overwrites = !variant.conditional;
     if unmarked_by_design(variant, goal) {

@@ -91,6 +91,10 @@ pub fn short() -> Vec<Variant> {
         Variant::new("shrunk, taken back", shrunk_and_taken_back(calm(3))),
         Variant::new("taken back half way", following(Budget { crashes: 1, cancels: 1, wipes: 1, ..calm(3) })),
         Variant { k3s: true, ..Variant::new("k3s", lost(3, calm(1))) },
+        Variant {
+            k3s: true,
+            ..Variant::new("k3s, taken back", formed(3, Budget { requests: 1, cancels: 1, crashes: 3, ..calm(2) }))
+        },
     ]
 }
 
@@ -160,6 +164,13 @@ pub fn long() -> Vec<Variant> {
         Variant {
             k3s: true,
             ..Variant::new("k3s, forced", formed(3, Budget { requests: 1, crashes: 3, writes: 1, ..calm(2) }))
+        },
+        Variant {
+            k3s: true,
+            ..Variant::new(
+                "k3s, taken back",
+                formed(3, Budget { requests: 1, cancels: 1, crashes: 3, wipes: 1, writes: 1, ..calm(3) }),
+            )
         },
         Variant {
             k3s: true,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use etcd_lifeboat::core::decide::{Decision, ManagedBy, Policy, Rule, Verdict, decide_without};
 use etcd_lifeboat::core::facts::{
-    Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember,
+    Aside, Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember,
     LocalVoter, Memory, Observed, PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StoreFacts,
 };
 use etcd_lifeboat::core::model::{
@@ -69,6 +69,8 @@ pub struct View {
     consumed: u8,
     request: Option<u8>,
     request_failed: bool,
+    /// Bits of the plans that something was moved aside for.
+    aside: u8,
     live: Vec<SeenCluster>,
     store: Option<Rc<SeenStore>>,
     /// The store did not answer, and that was taken for an empty one.
@@ -147,6 +149,7 @@ pub fn look(world: &World, variant: &Variant, h: usize, see: u8, reads: bool, st
         consumed: host.consumed,
         request: host.request,
         request_failed: host.request_failed,
+        aside: host.aside.iter().fold(0, |all, (plan, _)| all | 1 << plan) & !1,
         live,
         store: store.map(Rc::new),
         blanked,
@@ -408,6 +411,14 @@ impl View {
                 highest_generation: Generation(u64::from(self.highest)),
                 started: bits(self.started).map(|g| Generation(u64::from(g))).collect(),
                 consumed: bits(self.consumed).map(request_id).collect(),
+                aside: bits(self.aside)
+                    .map(|g| Aside {
+                        generation: Generation(u64::from(g)),
+                        name: "member.quarantine-1".into(),
+                        cluster_id: ClusterId(1),
+                        member_id: MemberId(1),
+                    })
+                    .collect(),
                 ..Memory::default()
             }),
             live: Live {

@@ -103,12 +103,14 @@ pub enum Goal {
     JoinAnew(u8),
     /// Start after all, having stood in the roll call.
     Start,
+    /// Put back what was moved aside for a plan that was taken back, having stood in the roll call.
+    PutBack(u8),
 }
 
 impl Goal {
     pub fn generation(self) -> u8 {
         match self {
-            Goal::Apply(g) | Goal::JoinWithData(g) | Goal::JoinAnew(g) => g,
+            Goal::Apply(g) | Goal::JoinWithData(g) | Goal::JoinAnew(g) | Goal::PutBack(g) => g,
             Goal::Start => 0,
         }
     }
@@ -163,6 +165,8 @@ pub enum Phase {
     AddLearner(u8),
     /// Decided by this rule to move its data aside.
     Quarantine,
+    /// k3s: decided to make room for the seed of this plan.
+    MakeRoom(u8),
     /// Decided to put its older data back.
     PutBack(u8),
 }

@@ -209,6 +209,20 @@ async fn a_host_that_stood_as_stopped_withdraws_before_it_starts() {
     assert_eq!(site.run(1).await.outcome, Outcome::Start);
 }
 
+/// It has withdrawn, and then the store is gone: whether somebody has counted on it before cannot be seen, so it does not start.
+#[tokio::test]
+async fn a_withdrawal_counts_with_a_look_that_comes_after_it() {
+    let site = Site::new().await;
+    site.ask(1);
+    site.run(1).await;
+    site.hosts[1].gate.requests.file.remove().unwrap();
+    site.hosts[1].gate.withdraw(&site.hosts[1].gate.dry_run().await.0).await.unwrap();
+    site.hosts[1].store_is_away();
+    assert_eq!(site.run(1).await.outcome, Outcome::Undecided);
+    site.hosts[1].store.heal();
+    assert_eq!(site.run(1).await.outcome, Outcome::Start);
+}
+
 #[tokio::test]
 async fn a_reset_that_fails_is_tried_again_and_what_it_left_is_kept() {
     for (then, says) in
