@@ -68,29 +68,32 @@ pub async fn may_write_plans(records: &Records, nonce: Nonce, me: &NodeName, see
     })
 }
 
+/// All keys at once: SeaweedFS takes seconds over a key that many want, and a restore waits for this.
 async fn race(records: &Records, nonce: Nonce) -> StoreResult<Conditions> {
-    let mut empty = 0;
-    let mut round = 0;
-    let mut decided = Conditions::Honoured;
-    while round < ROUNDS {
+    let mut failed = None;
+    for outcome in join_all((0..ROUNDS).map(|round| one_round(records, nonce, round))).await {
+        match outcome {
+            Ok(Conditions::Honoured) => {}
+            Ok(Conditions::Ignored) => return Ok(Conditions::Ignored),
+            Err(e) => failed = Some(e),
+        }
+    }
+    failed.map_or(Ok(Conditions::Honoured), Err)
+}
+
+/// Races until one of them has a winner.
+async fn one_round(records: &Records, nonce: Nonce, round: usize) -> StoreResult<Conditions> {
+    for empty in 0..=MOST_EMPTY {
         let key = format!("{}{nonce}-{round}-{empty}", keys::PROBE_FOLDER);
         let outcome = one_race(records, &key).await;
         // Keys may lack the permission to delete; what stays behind is a few bytes that nobody reads.
         let _ = records.store().delete(&key).await;
-        match outcome? {
-            Some(Conditions::Ignored) => {
-                decided = Conditions::Ignored;
-                break;
-            }
-            Some(Conditions::Honoured) => round += 1,
-            None if empty < MOST_EMPTY => empty += 1,
-            None => {
-                let text = format!("{}: nobody won a race of create-only writes", records.store().location());
-                return Err(StoreError::new(StoreErrorKind::Unavailable, text));
-            }
+        if let Some(conditions) = outcome? {
+            return Ok(conditions);
         }
     }
-    Ok(decided)
+    let text = format!("{}: nobody won a race of create-only writes", records.store().location());
+    Err(StoreError::new(StoreErrorKind::Unavailable, text))
 }
 
 /// `None`: no writer was told that it won, and nothing is known.

@@ -17,6 +17,7 @@ pub(super) struct RunDir {
 }
 
 const LOCK: &str = "lock";
+const DOOR: &str = "door";
 
 impl RunDir {
     /// A new one, after those that nobody holds any more have been cleared.
@@ -24,7 +25,7 @@ impl RunDir {
         let parent = rootfs::cache().join("run");
         fs::create_dir_all(&parent).unwrap_or_else(|e| panic!("cannot create {}: {e}", parent.display()));
         // Held while looking and creating: two that start at once must not clear each other.
-        let door = lock(&parent.join("door"), FlockArg::LockExclusive).expect("the door of the run directory");
+        let door = lock(&parent.join(DOOR), FlockArg::LockExclusive).expect("the door of the run directory");
         clear_dead(&parent);
         let name = format!("{story}-{}", machine::random_hex(3));
         let path = parent.join(&name);
@@ -35,6 +36,11 @@ impl RunDir {
     }
 
     pub(super) fn remove(&self) {
+        // The lock goes last, and behind the door: another lab would take a directory without it for one that nobody holds.
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten().filter(|e| e.file_name() != LOCK) {
+            remove(&entry.path());
+        }
+        let _door = self.path.parent().and_then(|parent| lock(&parent.join(DOOR), FlockArg::LockExclusive));
         remove(&self.path);
     }
 }

@@ -55,7 +55,9 @@ fn power_is_cut_on_all_three_and_their_disks_are_lost() {
     three.boot();
     three.one_cluster();
     assert_eq!(three[1].keys(), format!("first=write\n{before}"));
-    assert_eq!((three.plans(), three.events("RestoreSuccessful")), (vec![1, 2], [1, 1, 1]));
+    // Of this boot: what journald had not moved to the disk yet is lost with the power.
+    let again = [0, 1, 2].map(|i| three[i].events("RestoreSuccessful -b"));
+    assert_eq!((three.plans(), again), (vec![1, 2], [0, 0, 0]));
     three.nothing_failed();
 }
 
