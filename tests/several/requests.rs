@@ -32,12 +32,12 @@ async fn a_request_with_a_kill_at_every_step_on_three_hosts_is_done_once() {
         let plans = round + 2;
         assert!(site.hosts[2].put("undone", &format!("by round {round}")).await);
         site.hosts[0].run(&["restore-once", &name]).ok();
-        for host in 0..3 {
+        for (host, killed) in killed.iter_mut().enumerate() {
             site.hosts[host].power_cut();
             for point in points {
                 site.hosts[host].boot_armed(point);
                 site.until(point, LIMIT, |s| s.hosts[host].is_off() || s.hosts[host].etcd().is_some()).await;
-                killed[host] += usize::from(site.hosts[host].is_off());
+                *killed += usize::from(site.hosts[host].is_off());
                 site.hosts[host].power_cut();
             }
             site.hosts[host].boot();

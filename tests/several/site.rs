@@ -424,7 +424,7 @@ peer_wait = "10s"
         let limit = Duration::from_secs(120);
         self.until(verdict, limit, |s| who.iter().any(|i| s.hosts[*i].line(verdict).is_some())).await;
         let line = who.iter().find_map(|i| self.hosts[*i].line(verdict)).expect("it was said");
-        println!("{line}");
+        eprintln!("{line}");
         line
     }
 
