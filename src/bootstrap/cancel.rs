@@ -33,14 +33,15 @@ pub async fn take_back(plans: &Plans, me: &NodeName, at: Timestamp) -> Result<Ta
     // A reset serves as soon as the seed has done it.
     let needed = if newest.plan.reset { 1 } else { majority(newest.plan.voters.len()) };
     let started = |marks: &[StartedMark]| marks.iter().filter(|m| m.purpose != MarkUse::Barred).count();
-    if started(&newest.marks) >= needed {
-        return Ok(TakenBack::TooLate(generation));
-    }
     let mut marks = newest.marks;
     let seed_first = |v: &&Voter| v.name != newest.plan.seed;
     let mut voters: Vec<&Voter> = newest.plan.voters.iter().collect();
     voters.sort_by_key(seed_first);
     for voter in voters {
+        // Whoever was barred would never follow a life that serves all the same.
+        if started(&marks) >= needed {
+            return Ok(TakenBack::TooLate(generation));
+        }
         if marks.iter().any(|m| m.node == voter.name) {
             continue;
         }

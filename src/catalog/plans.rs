@@ -10,7 +10,7 @@ use super::records::{Created, ReadError, Records};
 use super::voters;
 use crate::core::facts::{Configuration, Life, PlanFacts};
 use crate::core::model::{Generation, NodeName};
-use crate::core::plan::{PersonsWord, Plan, PlanCause, StartedMark, VotersRecord};
+use crate::core::plan::{MarkUse, PersonsWord, Plan, PlanCause, StartedMark, VotersRecord};
 use crate::core::record::{RecordKind, RecordProblem};
 use crate::ports::StoreResult;
 
@@ -89,7 +89,7 @@ impl Plans {
             let generation = Generation(next);
             match self.plan(generation).await? {
                 Some(plan) => {
-                    let cancelled = self.word(RecordKind::Cancelled, &keys::cancelled(generation)).await?.is_some();
+                    let cancelled = self.cancelled(&plan).await?;
                     lives.push(Life {
                         generation,
                         cluster_id: plan.cluster_id,
@@ -120,6 +120,17 @@ impl Plans {
         self.may_live(&mut lives).await?;
         let age_seconds = self.age(&keys::plan(generation)).await?;
         Ok((lives, Some(PlanFacts { plan, cancelled, lost, marks, voters, age_seconds })))
+    }
+
+    /// Whether nobody will ever serve in this plan's life because a person took it back. A reset is the seed's alone: it is over as soon as the seed's
+    /// mark is taken away from it, also when the command that did it never came to record that.
+    async fn cancelled(&self, plan: &Plan) -> Result<bool, ReadError> {
+        let recorded = self.word(RecordKind::Cancelled, &keys::cancelled(plan.generation)).await?.is_some();
+        if recorded || !plan.reset {
+            return Ok(recorded);
+        }
+        let mark = self.mark(plan.generation, &plan.seed).await?;
+        Ok(mark.is_some_and(|m| m.purpose == MarkUse::Barred))
     }
 
     /// Age of an object by the store's clock, if that tells the time.

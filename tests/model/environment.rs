@@ -163,13 +163,25 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
         None if left.cancels > 0 && forced => all.push(Action::CancelBegins),
         Some(Cancel { generation }) => {
             let plan = world.plan(generation);
-            let may_start =
-                (0..world.hosts.len()).filter(|h| plan.listed & (1 << h) != 0 && plan.marks[*h] != Some(Mark::Barred));
-            if (may_start.count() as u32) < plan.initial.majority() {
+            let hosts = |which: &dyn Fn(&Option<Mark>) -> bool| -> Vec<usize> {
+                (0..world.hosts.len()).filter(|h| plan.listed & (1 << h) != 0 && which(&plan.marks[*h])).collect()
+            };
+            let open = hosts(&Option::is_none);
+            let bars = |h: &usize| Action::CancelBars(*h as u8);
+            if variant.k3s {
+                // A reset serves as soon as the seed has done it: whoever comes first with the seed's mark has decided.
+                match plan.marks[plan.seed as usize] {
+                    None => all.push(Action::CancelBars(plan.seed)),
+                    Some(Mark::Barred) => {
+                        all.push(Action::CancelEnds);
+                        all.extend(open.iter().map(bars));
+                    }
+                    Some(_) => {}
+                }
+            } else if (hosts(&|m| *m != Some(Mark::Barred)).len() as u32) < plan.initial.majority() {
                 all.push(Action::CancelEnds);
             } else {
-                let open = (0..world.hosts.len()).filter(|h| plan.listed & (1 << h) != 0 && plan.marks[*h].is_none());
-                all.extend(open.map(|h| Action::CancelBars(h as u8)));
+                all.extend(open.iter().map(bars));
             }
         }
         None => {}
@@ -304,6 +316,11 @@ pub fn act(world: &World, variant: &Variant, action: Action) -> After {
         Action::CancelBars(h) => {
             let generation = world.cancel?.generation;
             next.plan_mut(generation).marks[host(h)] = Some(Mark::Barred);
+            if variant.k3s && h == world.plan(generation).seed {
+                // As the product's catalog reads it: nobody else restores.
+                next.plan_mut(generation).cancelled = true;
+                raft::not_given_up(&mut next, generation);
+            }
         }
         Action::CancelEnds => {
             let generation = world.cancel?.generation;

@@ -292,6 +292,13 @@ async fn a_reset_that_leaves_the_cluster_of_before_is_not_accepted() {
 /// The others have made room when a person takes it back: they get their data back, withdraw first, and start.
 #[tokio::test]
 async fn a_plan_that_is_taken_back_before_the_reset_gives_all_hosts_their_data_back() {
+    for interrupted in [false, true] {
+        taken_back_before_the_reset(interrupted).await;
+    }
+}
+
+/// `interrupted`: the command that takes it back ends after its first step.
+async fn taken_back_before_the_reset(interrupted: bool) {
     let site = Site::new().await;
     for host in [1, 2, 0] {
         site.ask(host);
@@ -317,8 +324,17 @@ async fn a_plan_that_is_taken_back_before_the_reset_gives_all_hosts_their_data_b
         assert_eq!((site.hosts[host].cluster().await, site.entry(host).await), (None, Some(RollState::Empty)));
     }
     let now = site.hosts[0].gate.clock.now();
-    let taken = take_back(&site.plans(), &NodeName::new("cp3").unwrap(), now).await.unwrap();
-    assert_eq!(taken, TakenBack::Plan(Generation(2)));
+    let by = NodeName::new("cp3").unwrap();
+    if interrupted {
+        let (node, generation) = (plan.seed.clone(), plan.generation);
+        let purpose = MarkUse::Barred;
+        site.plans()
+            .take_mark(&StartedMark { node, generation, purpose, by, nonce: Nonce([7; 16]), at: now })
+            .await
+            .unwrap();
+    } else {
+        assert_eq!(take_back(&site.plans(), &by, now).await.unwrap(), TakenBack::Plan(Generation(2)));
+    }
     for host in [1, 2, 0] {
         site.hosts[host].gate.requests.file.remove().unwrap();
         let report = site.run(host).await;
