@@ -136,15 +136,20 @@ pub(super) fn removed(look: &Look<'_>) -> Option<Verdict> {
     ))
 }
 
-/// Voters of the local data that do not answer for the other, quorate life.
-fn voters_elsewhere(look: &Look<'_>, other: &LiveCluster) -> Option<(usize, usize)> {
+/// Voters of the local data that do not answer for the other, quorate life, and how many voters there are.
+fn voters_elsewhere(look: &Look<'_>, other: &LiveCluster) -> Option<(Vec<String>, usize)> {
     let DataDir::Healthy(member) = look.data_known()? else { return None };
     let voters: Vec<_> = member.members.iter().filter(|m| !m.is_learner).collect();
     let answers = |urls: &[String]| {
         other.members.iter().any(|m| other.answering.contains(&m.id) && m.peer_urls.iter().any(|u| urls.contains(u)))
     };
-    let silent = voters.iter().filter(|v| !answers(&v.peer_urls)).count();
-    Some((silent, voters.len()))
+    let silent = voters.iter().filter(|v| !answers(&v.peer_urls));
+    // A member that was added and never started has no name.
+    let named = |v: &&&LocalVoter| match v.name.as_str() {
+        "" => format!("{} ({})", v.id, v.peer_urls.join(",")),
+        name => format!("{name} ({})", v.peer_urls.join(",")),
+    };
+    Some((silent.map(|v| named(&v)).collect(), voters.len()))
 }
 
 fn other_life<'a>(look: &Look<'a>) -> Option<&'a LiveCluster> {
@@ -163,7 +168,7 @@ pub(super) fn superseded(look: &Look<'_>) -> Option<Verdict> {
     // A stranger at one of our URLs supersedes nobody.
     look.store()?.life_of(other.cluster_id)?;
     let (silent, voters) = voters_elsewhere(look, other)?;
-    (voters > 0 && silent < majority(voters)).then(|| {
+    (voters > 0 && silent.len() < majority(voters)).then(|| {
         Verdict::new(
             Rule::D5,
             Decision::Quarantine,
@@ -175,14 +180,23 @@ pub(super) fn superseded(look: &Look<'_>) -> Option<Verdict> {
 /// D6: another life serves, and the old one could still.
 pub(super) fn split_lives(look: &Look<'_>) -> Option<Verdict> {
     let other = other_life(look)?;
-    Some(
-        Verdict::refuse(
-            Rule::D6,
-            RefuseReason::SplitLives,
-            format!("the quorate cluster {} answers, and a majority of the voters in the data dir does not answer for it: both lives may be in use", other.cluster_id),
-        )
-        .hint("find out which of the two is the right one; if it is the other: lifeboat quarantine add"),
-    )
+    let id = other.cluster_id;
+    let mine = look.cluster_id()?;
+    let (silent, voters) = voters_elsewhere(look, other)?;
+    let list = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join(", ")) };
+    let votes = format!("{} of the {voters} voters in the data dir do not answer for it{list}", silent.len());
+    let why = match look.store() {
+        None => "the store, which could tell whether it has taken over from the life in the data dir, is unknown",
+        Some(store) if store.life_of(id).is_none() => "the cluster that answers is in no plan of the store",
+        Some(_) => "they may still serve the life in the data dir",
+    };
+    let because = format!(
+        "the quorate cluster {id} answers beside the data of cluster {mine}. {votes}, and {why}: both lives may be in use"
+    );
+    Some(Verdict::refuse(Rule::D6, RefuseReason::SplitLives, because).hint(format!(
+        "find out which of the two is the right one. If it is {id}, type: lifeboat quarantine add (it moves member/ aside, deletes nothing), and this host \
+         joins it; if it is {mine}, stop etcd on the hosts that serve {id}, and this host starts by itself"
+    )))
 }
 
 /// L1: a live cluster can be joined.
@@ -405,11 +419,25 @@ pub(super) fn peers_may_still_come(look: &Look<'_>) -> Option<Verdict> {
     }
     let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let limit = if for_ever { "for ever".into() } else { format!("at most {} s", look.policy.peer_wait_seconds) };
-    Some(Verdict::wait(
-        Rule::C2,
-        WaitReason::Peers,
-        format!("waiting since {} s ({limit}) for {}", look.facts.waited_seconds, names.join(", ")),
-    ))
+    let names = names.join(", ");
+    let hint = if for_ever {
+        format!(
+            "start {names}, with {} stopped or waiting: one restored node has quorum alone, so that all members must stand here before it; one that was \
+             reinstalled under the same name counts, too. A host that is gone for good is taken out of cluster.members on all others",
+            look.policy.managed_by.unit()
+        )
+    } else {
+        let left = look.policy.peer_wait_seconds.saturating_sub(look.facts.waited_seconds);
+        format!("start {names}; nothing has to be typed, it goes on without them in {left} s")
+    };
+    Some(
+        Verdict::wait(
+            Rule::C2,
+            WaitReason::Peers,
+            format!("waiting since {} s ({limit}) for {names}", look.facts.waited_seconds),
+        )
+        .hint(hint),
+    )
 }
 
 /// C3: another node tries first.
@@ -443,5 +471,10 @@ pub(super) fn not_the_seed(look: &Look<'_>) -> Option<Verdict> {
     let first = order.first()?;
     (rank > 0 && look.facts.waited_seconds < share).then(|| {
         Verdict::wait(Rule::C3, WaitReason::Seed, format!("{first} tries first; this host follows after {share} s"))
+            .hint(format!(
+                "nothing has to be typed: it goes on when {first} has made a plan, or in {} s without it; what holds {first} up stands in its own log \
+                 (journalctl -u lifeboat-bootstrap)",
+                share.saturating_sub(look.facts.waited_seconds)
+            ))
     })
 }
