@@ -110,12 +110,15 @@ pub fn requests_are_done(world: &World, variant: &Variant, decider: &mut Decider
     if world.next_request == 0 || taken_back {
         return Ok(());
     }
-    let mut now = world.clone();
-    for host in now.hosts.iter_mut().filter(|h| h.phase != Phase::Gone) {
-        host.phase = Phase::Gate;
-        host.request_failed = false;
+    let mut end = world.clone();
+    // Each host follows at its next start: who had started before the plan was made follows when it starts once more.
+    for _ in 0..=world.next_request {
+        for host in end.hosts.iter_mut().filter(|h| h.phase != Phase::Gone) {
+            host.phase = Phase::Gate;
+            host.request_failed = false;
+        }
+        end = settle(&end, variant, decider)?.1;
     }
-    let (_, end) = settle(&now, variant, decider)?;
     let waits = (0..end.hosts.len()).any(|h| variant.gated(h) && !raft::is_up(&end, h));
     for r in 0..world.next_request {
         let armed = world.hosts.iter().any(|h| h.request == Some(r));

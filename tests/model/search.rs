@@ -126,6 +126,7 @@ pub fn search(variant: &Variant, limit: usize, every: usize) -> Found {
                     let mut way = trace(&from, start, here);
                     way.push(action);
                     found.broken = Some((why, tell(variant, &way)));
+                    found.complete = false;
                     break 'all;
                 }
                 let Some(next) = next else { continue };

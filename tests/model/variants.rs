@@ -101,7 +101,7 @@ pub fn short() -> Vec<Variant> {
         Variant::new("shrunk, taken back", shrunk_and_taken_back(calm(3))),
         Variant::new("taken back half way", following(Budget { crashes: 1, cancels: 1, wipes: 1, ..calm(3) })),
         Variant { heartbeat: true, ..Variant::new("heartbeat", formed(3, Budget { wipes: 2, ..calm(2) })) },
-        Variant::new("stale entries", lost(3, Budget { expiries: 1, crashes: 1, ..calm(1) })),
+        Variant::new("stale entries", lost(3, Budget { expiries: 1, ..calm(1) })),
         Variant { members: 0b011, ..Variant::new("added by hand", pair(Budget { members: 1, wipes: 1, ..calm(2) })) },
         Variant { pinned: true, ..Variant::new("pinned", lost(3, calm(1)).with_better_snapshot()) },
         Variant {
@@ -349,7 +349,7 @@ pub fn without() -> Vec<Variant> {
         v(Safeguard::StoreUnknown, "I5", lost(3, calm(1))),
         v(Safeguard::RecordedVoters, "I5", adopted),
         Variant { spooled: true, ..v(Safeguard::StillTheBest, "I6", restored_late) },
-        v(Safeguard::PutBackItsOwn, "I5", empty_and_marked(Budget { cancels: 1, crashes: 1, ..calm(3) })),
+        v(Safeguard::PutBackItsOwn, "I4", empty_and_marked(Budget { cancels: 1, crashes: 1, ..calm(3) })),
         Variant { k3s: true, ..v(Safeguard::RenewalsInOrder, "I5", renewal_on_its_way(calm(2))) },
         v(Safeguard::WithdrawnEntries, "I5", followed(calm(2))),
         v(Safeguard::MarksTakenBySeed, "I5", followed(calm(2))),
