@@ -422,8 +422,8 @@ pub(super) fn peers_may_still_come(look: &Look<'_>) -> Option<Verdict> {
     let names = names.join(", ");
     let hint = if for_ever {
         format!(
-            "start {names}, with {} stopped or waiting: one restored node has quorum alone, so that all members must stand here before it; one that was \
-             reinstalled under the same name counts, too. A host that is gone for good is taken out of cluster.members on all others",
+            "start {names} and {} there, which waits as this one does: one restored node has quorum alone, so that all members must stand without data \
+             before it; one that was reinstalled under the same name counts, too. A host that is gone for good: take it out of cluster.members on all others",
             look.policy.managed_by.unit()
         )
     } else {

@@ -120,7 +120,7 @@ mod tests {
     const CASES: &[(&str, Change, Rule, &[&str])] = &[
         ("nothing: restored, and the clock is named", |_, _| (), Rule::S2, &["generation 1 is lost rests on a clock"]),
         (
-            "as many as are expected wait for longer",
+            "one waits for longer, and one for less",
             |f, _| store(f, |s| s.roll_call.push(entry("new3", 960))),
             Rule::S2,
             &[],
@@ -135,7 +135,7 @@ mod tests {
             },
             Rule::C1,
             &[
-                "2 hosts are expected, and as many wait for longer than this one: new2, new3",
+                "2 hosts are expected, and as many wait for longer than this one: new3, new2",
                 "joins when they serve, or takes the place of one that ends to wait",
             ],
         ),
