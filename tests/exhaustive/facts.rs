@@ -139,6 +139,7 @@ fn live(value: &str) -> Live {
     let (cluster_id, quorate) = match value {
         "newest quorate" | "newest without me" | "newest quorate, members not read" => (NEWEST, true),
         "newest without quorum" => (NEWEST, false),
+        "older without quorum" => (OLDER, false),
         "older quorate" => (OLDER, true),
         "stranger quorate" => (ClusterId(0xbeef), true),
         _ => return Live::default(),
@@ -389,7 +390,6 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         initial_cluster_state: value("flags")
             .filter(|v| v.starts_with("the right"))
             .map(|v| if v.ends_with("new") { "new" } else { "existing" }.into()),
-        ..StartFlags::default()
     };
     let expected = is("members", "expected");
     let mut live = live(value("live").unwrap_or("none"));
