@@ -144,7 +144,9 @@ impl Bootstrap {
             }
         };
 
-        // Building takes minutes: what was true before need not be true now.
+        self.save_before_restore(draft, facts).await;
+
+        // Building and saving take minutes: what was true before need not be true now.
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
         // With hosts that come and go, the data was built for those that stood there then.

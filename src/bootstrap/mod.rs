@@ -19,6 +19,8 @@ mod lock;
 mod memory;
 mod mount;
 mod owner;
+
+mod pre_restore;
 mod put_back;
 pub mod quarantine;
 mod requests;
