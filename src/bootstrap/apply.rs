@@ -355,6 +355,8 @@ impl Bootstrap {
         let settings = &self.settings;
         let generation = plan.generation;
         self.memory.started(&settings.cluster, generation)?;
+        // Out of the roll call, and what goes into place is no older life.
+        self.memory.stopped(false)?;
         failpoint!("bootstrap.remembered");
         let staging_dir = staging::path(&settings.data_dir, generation);
         let ids = restore::load(&staging_dir)?.map(|built| (built.cluster_id, built.member_id));

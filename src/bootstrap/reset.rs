@@ -172,6 +172,7 @@ impl Bootstrap {
         let settings = &self.settings;
         let snapshot = planned(plan)?;
         self.memory.started(&settings.cluster, plan.generation)?;
+        self.memory.stopped(false)?;
         self.fetch_for_reset(snapshot).await?;
         self.make_room(plan.generation, None)?;
         failpoint!("bootstrap.quarantined");

@@ -76,8 +76,8 @@ impl Bootstrap {
         let resets = self.settings.policy.managed_by.resets_one_node();
         let (Some(state), true) = (state(facts, verdict, resets), self.has_peers()) else { return };
         let before = facts.store.known().and_then(|s| s.own_entry.as_ref());
-        // Before it is promised: whatever happens then, it is taken back before this host starts.
-        if matches!(state, RollState::Stopped(_))
+        // Before it is promised: whatever happens then (a disk that is mounted late), it is taken back before this host starts.
+        if !facts.memory.known().is_some_and(|m| m.stopped)
             && let Err(e) = self.memory.stopped(true)
         {
             self.warn("roll call", &format!("this host does not stand in the roll call: {}", e.one_line()));

@@ -1,8 +1,10 @@
 //! Rules about other hosts: live clusters, the heartbeat, the roll call and the seed.
 
 use super::{Decision, JoinHow, Look, RefuseReason, Rule, Verdict, WaitReason};
-use crate::core::facts::{Configuration, DataDir, LiveCluster, LocalVoter, ROLL_CALL_TTL_SECONDS, RollState};
-use crate::core::model::NodeName;
+use crate::core::facts::{
+    CauseCode, Configuration, DataDir, LiveCluster, LocalVoter, ROLL_CALL_TTL_SECONDS, RollState,
+};
+use crate::core::model::{ClusterId, NodeName};
 use crate::core::plan::{PlanCause, Voter, majority};
 use crate::core::seed::{self, SeedCandidate};
 
@@ -41,9 +43,31 @@ fn expected(look: &Look<'_>) -> usize {
 
 fn missing_for(look: &Look<'_>, request: Option<&str>) -> Vec<NodeName> {
     let present = standing(look, request);
-    let mut missing: Vec<NodeName> = look.configured().into_iter().filter(|n| !present.contains(n)).collect();
-    missing.extend(super::expected::empty_places(look.policy, present.len()));
+    let configured = look.configured();
+    let mut missing: Vec<NodeName> = configured.iter().filter(|n| !present.contains(n)).cloned().collect();
+    missing.extend(super::expected::empty_places(look.policy, configured.len()));
     missing
+}
+
+/// Hosts that come and go, and have no data: a request does not make a cluster of those that happen to be up first.
+pub(super) fn too_few_for_request(look: &Look<'_>, request: &str) -> Option<Verdict> {
+    look.policy.expected_members?;
+    let missing = missing_members(look);
+    if !look.data_known()?.is_void() || missing.is_empty() {
+        return None;
+    }
+    let expected = expected(look);
+    Some(
+        Verdict::wait(
+            Rule::F2,
+            WaitReason::Peers,
+            format!(
+                "the restore {request} forms a cluster of {expected} hosts (cluster.expected_members), and {} stand in the roll call",
+                expected.saturating_sub(missing.len())
+            ),
+        )
+        .hint("start the other hosts; it goes on by itself. To have fewer members, change cluster.expected_members"),
+    )
 }
 
 /// k3s and rke2: one restored node has quorum alone, so that no other may run meanwhile. All must stand in the roll call, before the plan and after it.
@@ -100,6 +124,16 @@ pub(super) fn recorded_or_seen(look: &Look<'_>) -> Vec<Configuration> {
     // Data of a life that is older than all plans is all that is known of it.
     if let (Some(DataDir::Healthy(member)), None) = (look.data_known(), look.plan()) {
         all.push(seen(look, format!("the member in {}", look.policy.data_dir), &member.members));
+    }
+    all
+}
+
+/// The configurations of lives other than this one, recorded and seen, that may still live.
+pub(super) fn other_than(look: &Look<'_>, own: ClusterId) -> Vec<Configuration> {
+    let lives = look.store().into_iter().flat_map(|s| &s.lives).filter(|l| l.cluster_id != own);
+    let mut all: Vec<Configuration> = lives.flat_map(|l| l.may_live.clone()).collect();
+    for cluster in look.facts.live.clusters.iter().filter(|c| c.cluster_id != own && !c.members.is_empty()) {
+        all.push(seen(look, format!("the live cluster {}", cluster.cluster_id), &cluster.members));
     }
     all
 }
@@ -174,14 +208,76 @@ pub(super) fn superseded(look: &Look<'_>) -> Option<Verdict> {
 
 /// D6: another life serves, and the old one could still.
 pub(super) fn split_lives(look: &Look<'_>) -> Option<Verdict> {
-    let other = other_life(look)?;
+    if let Some(refused) = counted_as_empty(look) {
+        return Some(refused);
+    }
+    let other = other_life(look).filter(|other| is_of_us(look, other))?;
+    let gone = silent_voters(look, other);
     Some(
         Verdict::refuse(
             Rule::D6,
             RefuseReason::SplitLives,
-            format!("the quorate cluster {} answers, and a majority of the voters in the data dir does not answer for it: both lives may be in use", other.cluster_id),
+            format!(
+                "the quorate cluster {} answers, and a majority of the voters in the data dir does not answer for it ({}): both lives may be in use",
+                other.cluster_id,
+                gone.join(", ")
+            ),
         )
         .hint("find out which of the two is the right one; if it is the other: lifeboat quarantine add"),
+    )
+}
+
+/// Voters of the local data that do not answer for the other life, by name.
+fn silent_voters(look: &Look<'_>, other: &LiveCluster) -> Vec<String> {
+    let Some(DataDir::Healthy(member)) = look.data_known() else { return Vec::new() };
+    let answers = |m: &LocalVoter| {
+        let theirs = other.members.iter().filter(|o| other.answering.contains(&o.id));
+        theirs.flat_map(|o| &o.peer_urls).any(|u| m.peer_urls.contains(u))
+    };
+    let silent = member.members.iter().filter(|m| !m.is_learner && !answers(m));
+    silent.map(|m| if m.name.is_empty() { m.id.to_string() } else { m.name.clone() }).collect()
+}
+
+/// Whether a cluster that answers has to do with this host's: it stands in a plan, or some of its members are voters of the local data. A wrong
+/// address that leads to a stranger's etcd keeps no healthy member down.
+fn is_of_us(look: &Look<'_>, other: &LiveCluster) -> bool {
+    let Some(DataDir::Healthy(member)) = look.data_known() else { return true };
+    let planned = look.store().is_some_and(|s| s.life_of(other.cluster_id).is_some());
+    let ours = |m: &LocalVoter| member.members.iter().any(|v| v.peer_urls.iter().any(|u| m.peer_urls.contains(u)));
+    planned || other.members.is_empty() || other.members.iter().any(ours)
+}
+
+/// What to say of a stranger that answers where a member of ours is configured.
+pub(super) fn stranger(look: &Look<'_>) -> Option<String> {
+    let other = other_life(look).filter(|other| !is_of_us(look, other))?;
+    Some(format!(
+        "a cluster {} answers at one of the configured URLs, and has nothing to do with this one: correct etcd.endpoints and cluster.members",
+        other.cluster_id
+    ))
+}
+
+/// This host stood in the roll call as one without data, a plan was made that may count on that, and now there is older data: a disk that came late.
+fn counted_as_empty(look: &Look<'_>) -> Option<Verdict> {
+    let promised = look.facts.memory.known()?.stopped;
+    let newest = look.plan().filter(|p| p.plan.cause != PlanCause::Forced && !p.cancelled)?;
+    let id = look.cluster_id()?;
+    if !promised || id == newest.plan.cluster_id {
+        return None;
+    }
+    let generation = newest.plan.generation;
+    Some(
+        Verdict::refuse(
+            Rule::D6,
+            RefuseReason::SplitLives,
+            format!(
+                "this host stood in the roll call without data, and plan {generation} may count on that; the member of cluster {id} that is in {} now \
+                 could serve an older life beside it",
+                look.policy.data_dir
+            ),
+        )
+        .hint(format!(
+            "was its disk mounted late? What it holds that plan {generation} lacks is kept: lifeboat quarantine add moves it aside, and this host joins"
+        )),
     )
 }
 
@@ -238,18 +334,43 @@ pub(super) fn initial_cluster(look: &Look<'_>) -> Option<String> {
     Some(each.collect::<Vec<_>>().join(","))
 }
 
+/// Whether a cluster is one whose data would be rolled back by a restore: the newest life, one that a forced or cancelled plan did not end, or, where
+/// nothing was ever planned, the one that the snapshots are from.
+fn may_still_serve(look: &Look<'_>, id: ClusterId) -> bool {
+    let Some(store) = look.store() else { return false };
+    let Some(newest) = &store.plan else {
+        return store.snapshots.iter().any(|s| s.manifest.as_ref().is_ok_and(|c| c.cluster_id == id));
+    };
+    newest.plan.cluster_id == id || store.lives.iter().any(|l| l.cluster_id == id && !l.may_live.is_empty())
+}
+
 /// L2: the cluster lives, without quorum.
 pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
-    let newest = look.plan()?;
-    let id = newest.plan.cluster_id;
-    let cluster = look.facts.live.clusters.iter().find(|c| c.cluster_id == id && !c.quorate)?;
+    let cluster = look.facts.live.clusters.iter().find(|c| !c.quorate && may_still_serve(look, c.cluster_id))?;
+    let id = cluster.cluster_id;
     let members: Vec<String> = cluster.answering.iter().map(ToString::to_string).collect();
-    let voters = newest.voters.last().map_or(&newest.plan.voters, |r| &r.voters);
+    let voters = recorded(look).into_iter().last().map(|c| c.voters).unwrap_or_default();
     let silent =
         |url: &String| look.facts.live.silent.iter().any(|s| s.url.trim_end_matches('/') == url.trim_end_matches('/'));
     let silent = voters.iter().filter(|v| v.name != look.policy.node && v.peer_urls.iter().any(silent));
     let missing: Vec<String> = silent.map(|v| format!("{} ({})", v.name, v.peer_urls.join(","))).collect();
     let missing = if missing.is_empty() { String::new() } else { format!("; no answer from {}", missing.join(", ")) };
+    // Who was not let in has not seen that there is no quorum.
+    if let Some(refused) = look.facts.live.silent.iter().find(|s| s.cause.code == CauseCode::Denied) {
+        let hint = "correct user, password, CA or certificate under [etcd] on this host; it goes on by itself";
+        return Some(
+            Verdict::wait(
+                Rule::L2,
+                WaitReason::QuorumLost,
+                format!(
+                    "members of cluster {id} answer ({}), and whether they have quorum could not be asked: {}",
+                    members.join(", "),
+                    refused.cause.text
+                ),
+            )
+            .hint(refused.cause.hint.clone().unwrap_or_else(|| hint.to_owned())),
+        );
+    }
     Some(
         Verdict::wait(
             Rule::L2,
