@@ -373,6 +373,7 @@ impl View {
             roll_call: roll_call.collect(),
             snapshots: snapshots.collect(),
         }
+        .without_ended_lives()
     }
 
     /// The facts of this view.

@@ -6,6 +6,8 @@ use crate::core::model::{MemberId, Nonce, Revision, Sha256, SnapshotName};
 use crate::core::plan::{Excluded, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter};
 use crate::core::select::{Candidate, SnapshotFact};
 
+mod several;
+
 fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
 }
