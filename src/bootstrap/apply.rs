@@ -327,6 +327,7 @@ impl Bootstrap {
     ) -> std::result::Result<bool, Failed> {
         let me = &self.settings.policy.node;
         let mark = self.mark(generation, me, purpose, nonce);
+        self.memory.tries_mark(nonce)?;
         if self.plans().take_mark(&mark).await.map_err(past_the_mark)? == Created::Ours {
             return Ok(true);
         }

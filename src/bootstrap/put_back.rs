@@ -173,7 +173,6 @@ fn rename_back(settings: &Settings, what: &Aside) -> Result<()> {
             let name = segment.file_name().map(|n| n.to_owned()).unwrap_or_default();
             fs::rename_new(&segment, &wal.join(name))?;
         }
-        failpoint!("putback.wal");
     }
     if from.symlink_metadata().is_err() {
         return if target.symlink_metadata().is_ok() { Ok(()) } else { Err(gone(&from)) };

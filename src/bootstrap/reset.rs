@@ -75,6 +75,14 @@ pub(super) fn forget(settings: &Settings) -> Result<()> {
     fs::remove_file(&settings.state_dir.join(FILE))
 }
 
+/// Forgets what was under way and has not begun.
+pub(super) fn give_up(settings: &Settings) -> Result<()> {
+    match Resetting::read(settings)? {
+        Some(note) if !note.ran => forget(settings),
+        _ => Ok(()),
+    }
+}
+
 /// The note as the rules see it: as a complete staging directory. `None`: nothing is under way.
 pub(super) fn observe(settings: &Settings) -> Option<Observed<Option<Staging>>> {
     match Resetting::read(settings) {

@@ -26,6 +26,7 @@ mod owners;
 mod put_back;
 mod requests;
 mod reset;
+mod roll;
 
 /// What a kubeadm host tells of its manifest.
 fn start_source(manifest: PathBuf) -> StartSource {

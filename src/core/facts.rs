@@ -169,6 +169,9 @@ pub struct Memory {
     /// This host stands in the roll call: without data, or as one that has stopped for a request (k3s, rke2). Before it starts, it withdraws.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// Nonce of the last started mark that this host tried to take. Its write may land long after it was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark_tried: Option<Nonce>,
     /// Members that were moved aside for a plan, and have not joined anything since: only these may ever be put back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aside: Vec<Aside>,
