@@ -47,7 +47,7 @@ impl Intention {
                 .map_err(|e| {
                     e.hint("it names the member that is to be put back: rename that by hand, and remove the file")
                 }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e).or_fail(Kind::Io, || format!("cannot read {}", path.display())),
         }
     }

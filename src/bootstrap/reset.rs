@@ -58,7 +58,7 @@ impl Resetting {
                 .map(Some)
                 .or_fail(Kind::Io, || format!("{} is damaged", path.display()))
                 .map_err(|e| e.hint("a restore was under way on this host: move that file aside, and 'lifeboat quarantine add' what is in the data dir")),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e).or_fail(Kind::Io, || format!("cannot read {}", path.display())),
         }
     }
