@@ -17,6 +17,7 @@ use crate::core::facts::{
     StoreFacts,
 };
 use crate::core::model::{Generation, NodeName};
+use crate::core::peer_url;
 use crate::core::select::SnapshotFact;
 use crate::ports::{Etcd, EtcdError, EtcdErrorKind, Membership, Peer, StoreError, StoreErrorKind};
 
@@ -209,7 +210,7 @@ async fn look_at_peer(peer: &dyn Peer, limit: Duration) -> Result<LiveCluster, C
         hint: None,
     };
     let answer = timeout(limit, peer.ask()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
-    let is_it = |m: &&crate::ports::Member| m.peer_urls.iter().any(|u| u.trim_end_matches('/') == peer.url());
+    let is_it = |m: &&crate::ports::Member| peer_url::among(peer.url(), &m.peer_urls);
     Ok(LiveCluster {
         cluster_id: answer.cluster_id,
         quorate: false,

@@ -14,6 +14,7 @@ use crate::catalog::records::Created;
 use crate::core::decide::{Decision, JoinHow, decide};
 use crate::core::facts::{Facts, LiveCluster};
 use crate::core::model::{ClusterId, Generation};
+use crate::core::peer_url;
 use crate::core::plan::{MarkUse, Plan, Voter, majority};
 use crate::core::voters;
 use crate::datadir::ids;
@@ -22,15 +23,6 @@ use crate::failpoint;
 use crate::ports::Member;
 use crate::snapshot::adoption::local_voters;
 use crate::sys::random;
-
-fn same_urls(a: &[String], b: &[String]) -> bool {
-    let sorted = |urls: &[String]| {
-        let mut urls = urls.to_vec();
-        urls.sort();
-        urls
-    };
-    sorted(a) == sorted(b)
-}
 
 /// The voters among live members, as plans know them.
 fn voters_of(members: &[Member], known: &[Voter]) -> Result<Vec<Voter>> {
@@ -67,7 +59,9 @@ impl Bootstrap {
     /// Whether the member that a data dir of the plan would hold still votes in the cluster.
     async fn plan_data_fits(&self, generation: Generation, cluster: &LiveCluster) -> Result<bool> {
         let Some(plan) = self.plans().plan(generation).await? else { return Ok(false) };
-        let me = ids::member_id(self.settings.policy.peer_urls(), &plan.token);
+        // Ids are made of the very text that stands in the plan.
+        let Some(mine) = plan.voters.iter().find(|v| v.name == self.settings.policy.node) else { return Ok(false) };
+        let me = ids::member_id(&mine.peer_urls, &plan.token);
         Ok(cluster.members.iter().any(|m| m.id == me && !m.is_learner))
     }
 
@@ -127,7 +121,7 @@ impl Bootstrap {
         let note = Joining::read(&settings.state_dir)?;
         let resumable = |m: &Member| {
             m.is_learner
-                && same_urls(&m.peer_urls, settings.policy.peer_urls())
+                && peer_url::same_set(&m.peer_urls, settings.policy.peer_urls())
                 && note
                     .as_ref()
                     .is_some_and(|n| !n.released && (n.cluster_id, n.member_id) == (cluster.cluster_id, m.id))
@@ -184,7 +178,7 @@ impl Bootstrap {
     /// Whether a listed member is this slot's: by its URLs, or by its name.
     fn is_mine(&self, m: &Member) -> bool {
         let policy = &self.settings.policy;
-        m.name == policy.node.as_str() || m.peer_urls.iter().any(|u| policy.peer_urls().contains(u))
+        m.name == policy.node.as_str() || peer_url::share_one(&m.peer_urls, policy.peer_urls())
     }
 
     fn known_slots(&self, plan: &Plan) -> Vec<Voter> {
@@ -209,20 +203,30 @@ impl Bootstrap {
     }
 
     /// Removes this slot's old member, if the cluster can bear that.
+    /// A member that lives is another host's, whatever it is called: refused. It is asked right before it would be removed, since it may have come back
+    /// after every look.
+    async fn refuse_the_living(&self, old: &Member, cluster: &LiveCluster) -> Result<()> {
+        let seen = cluster.answering.contains(&old.id);
+        let voter = Voter { name: self.settings.policy.node.clone(), peer_urls: old.peer_urls.clone() };
+        let there = discover::who_answers(&self.reach, &[voter], ENDPOINT_LIMIT).await;
+        if !seen && !there.iter().any(|a| a.cluster == Ok(cluster.cluster_id)) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Refused,
+            format!(
+                "member {} ({}, {}) answers, and has the name or the peer URLs of this host: it is not removed",
+                old.id,
+                old.name,
+                old.peer_urls.join(",")
+            ),
+        )
+        .hint("correct node.name and cluster.members: another host runs as this one"))
+    }
+
     async fn remove_old(&self, etcd: &Endpoint, old: &Member, plan: &Plan, cluster: &LiveCluster) -> Result<()> {
         let policy = &self.settings.policy;
-        if cluster.answering.contains(&old.id) {
-            return Err(Error::new(
-                Kind::Refused,
-                format!(
-                    "member {} ({}, {}) answers, and has the name or the peer URLs of this host: it is not removed",
-                    old.id,
-                    old.name,
-                    old.peer_urls.join(",")
-                ),
-            )
-            .hint("correct node.name and cluster.members: another host runs as this one"));
-        }
+        self.refuse_the_living(old, cluster).await?;
         let known = self.known_slots(plan);
         let members = etcd.members().await?;
         let before = voters_of(&members, &known)?;
@@ -267,7 +271,7 @@ impl Bootstrap {
 
 /// A name for `ETCD_INITIAL_CLUSTER`; etcd compares the URLs alone.
 fn slot_name(m: &Member, slots: &[Voter]) -> String {
-    let by_url = slots.iter().find(|v| v.peer_urls.iter().any(|u| m.peer_urls.contains(u)));
+    let by_url = slots.iter().find(|v| peer_url::share_one(&v.peer_urls, &m.peer_urls));
     match by_url {
         Some(slot) => slot.name.to_string(),
         None if m.name.is_empty() => format!("member-{}", m.id),

@@ -3,6 +3,7 @@
 use super::Policy;
 use crate::core::facts::{Facts, PlanFacts};
 use crate::core::model::NodeName;
+use crate::core::peer_url;
 use crate::core::plan::Voter;
 use crate::core::seed::{SeedCandidate, rank};
 
@@ -46,9 +47,9 @@ pub(super) fn timed_out(facts: &Facts, policy: &Policy, newest: &PlanFacts) -> b
         newest.age_seconds.is_some_and(old) && store.heartbeat.as_ref().is_none_or(|beat| old(beat.age_seconds));
     let recorded = newest.voters.iter().flat_map(|r| &r.voters).chain(&newest.plan.voters);
     let asked = |url: &String| {
-        policy.peer_urls().contains(url)
-            || facts.live.silent.iter().any(|s| s.url == *url)
-            || store.roll_call.iter().any(|e| e.counts() && e.peer_urls.contains(url))
+        peer_url::among(url, policy.peer_urls())
+            || facts.live.silent.iter().any(|s| peer_url::same(&s.url, url))
+            || store.roll_call.iter().any(|e| e.counts() && peer_url::among(url, &e.peer_urls))
     };
     quiet && recorded.flat_map(|v| &v.peer_urls).all(asked)
 }
