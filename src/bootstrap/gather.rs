@@ -83,17 +83,16 @@ pub(super) async fn gather(
     let policy = &sources.settings.policy;
     let store = observe_store(sources.snapshots, &policy.node, &remembered, limit);
     let endpoint_limit = limit.min(ENDPOINT_LIMIT);
-    let (store, live, start) = if policy.expected_members.is_some() {
-        // Whom to ask is in the store.
-        let store = store.await;
-        let found = discover::recorded(sources.reach, policy, &store, endpoint_limit).await;
-        let endpoints = [sources.endpoints, &found.endpoints].concat();
-        let peers = [sources.peers, &found.peers].concat();
-        let (live, start) = tokio::join!(observe_live(&endpoints, &peers, endpoint_limit, grace), (sources.start)());
-        (store, live, start)
-    } else {
-        tokio::join!(store, observe_live(sources.endpoints, sources.peers, endpoint_limit, grace), (sources.start)())
-    };
+    let (store, mut live, start) =
+        tokio::join!(store, observe_live(sources.endpoints, sources.peers, endpoint_limit, grace), (sources.start)());
+    // Whom else to ask is in the store: voters that are not configured here, or not any more.
+    let found = discover::recorded(sources.reach, policy, &store, endpoint_limit).await;
+    live.silent.extend(found.silent);
+    let recorded = observe_live(&found.endpoints, &found.peers, endpoint_limit, grace).await;
+    live.silent.extend(recorded.silent);
+    for cluster in recorded.clusters {
+        merge(&mut live.clusters, cluster);
+    }
     Facts {
         data_dir,
         staging: reset::observe(sources.settings).unwrap_or_else(|| staging::observe(&sources.settings.data_dir)),
@@ -244,7 +243,7 @@ async fn look_at(etcd: &dyn Etcd, limit: Duration) -> Result<LiveCluster, Cause>
     })
 }
 
-fn etcd_cause(e: EtcdError) -> Cause {
+pub(super) fn etcd_cause(e: EtcdError) -> Cause {
     let code = match e.kind {
         EtcdErrorKind::Unreachable | EtcdErrorKind::BrokenStream => CauseCode::NoAnswer,
         EtcdErrorKind::Denied => CauseCode::Denied,
