@@ -67,7 +67,7 @@ impl Bootstrap {
 
     /// k3s and rke2 add their member themselves when they start with nothing and know a server of the cluster.
     async fn join_by_itself(&self, how: JoinHow, generation: Generation, facts: &Facts) -> StepResult {
-        if !self.still(how, facts).await? {
+        if self.still(how, facts).await?.is_none() {
             return Ok(Step::Lost);
         }
         self.mark_for_join(generation).await?;
@@ -76,8 +76,9 @@ impl Bootstrap {
         Ok(Step::MayStart)
     }
 
-    /// Out of the roll call, and one more look: is it still the same cluster to join in the same way?
-    async fn still(&self, how: JoinHow, facts: &Facts) -> Result<bool> {
+    /// Out of the roll call, and one more look: is it still the same cluster to join in the same way? What follows rests on what was seen now: the
+    /// look before may be minutes old.
+    async fn still(&self, how: JoinHow, facts: &Facts) -> Result<Option<Facts>> {
         self.withdraw(facts).await?;
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &self.settings.policy);
@@ -89,7 +90,7 @@ impl Bootstrap {
                 again.rule
             ));
         }
-        Ok(same)
+        Ok(same.then_some(now))
     }
 
     /// From here on this slot never starts in this life with a log that is made from the plan.
@@ -105,9 +106,7 @@ impl Bootstrap {
     /// Removes this slot's old member, adds a learner in its place, and lets etcd start as that.
     async fn replace_member(&self, how: JoinHow, generation: Generation, facts: &Facts) -> StepResult {
         let settings = &self.settings;
-        if !self.still(how, facts).await? {
-            return Ok(Step::Lost);
-        }
+        let Some(facts) = &self.still(how, facts).await? else { return Ok(Step::Lost) };
         let Some((cluster, _)) = target(facts) else { return Ok(Step::Lost) };
         self.mark_for_join(generation).await?;
         self.memory.started(&settings.cluster, generation)?;
@@ -142,7 +141,9 @@ impl Bootstrap {
                     .into());
                 }
                 for old in &mine {
-                    self.remove_old(&etcd, old, &plan, cluster).await?;
+                    if self.remove_old(&etcd, old, &plan, cluster).await? == Step::Lost {
+                        return Ok(Step::Lost);
+                    }
                 }
                 failpoint!("join.removed");
                 let (id, members) = etcd.add_learner(settings.policy.peer_urls()).await?;
@@ -202,7 +203,6 @@ impl Bootstrap {
         Err(Error::new(Kind::Etcd, format!("no member of cluster {cluster} answers with quorum any more")))
     }
 
-    /// Removes this slot's old member, if the cluster can bear that.
     /// A member that lives is another host's, whatever it is called: refused. It is asked right before it would be removed, since it may have come back
     /// after every look.
     async fn refuse_the_living(&self, old: &Member, cluster: &LiveCluster) -> Result<()> {
@@ -224,7 +224,8 @@ impl Bootstrap {
         .hint("correct node.name and cluster.members: another host runs as this one"))
     }
 
-    async fn remove_old(&self, etcd: &Endpoint, old: &Member, plan: &Plan, cluster: &LiveCluster) -> Result<()> {
+    /// Removes this slot's old member, if the cluster can bear that.
+    async fn remove_old(&self, etcd: &Endpoint, old: &Member, plan: &Plan, cluster: &LiveCluster) -> Result<Step> {
         let policy = &self.settings.policy;
         self.refuse_the_living(old, cluster).await?;
         let known = self.known_slots(plan);
@@ -258,6 +259,12 @@ impl Bootstrap {
                 }
             }
             failpoint!("join.announced");
+            // Announcing takes time, and a host may be stopped for minutes in between.
+            self.refuse_the_living(old, cluster).await?;
+            if !changes.is_last(&after).await? {
+                self.say("another host has changed the members of the cluster meanwhile: looking again");
+                return Ok(Step::Lost);
+            }
         }
         etcd.remove(old.id).await?;
         self.say(&format!("removed this host's old member {} from cluster {}", old.id, cluster.cluster_id));
@@ -265,7 +272,7 @@ impl Bootstrap {
             let now = voters_of(&etcd.members().await?, &known)?;
             changes.confirm(&now, random::nonce()?).await?;
         }
-        Ok(())
+        Ok(Step::Done)
     }
 }
 
