@@ -197,7 +197,7 @@ pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
                 RefuseReason::NotAdopted,
                 format!("a quorate cluster {} answers that is in no plan of the store", cluster.cluster_id),
             )
-            .hint("check etcd.data_dir (is another etcd running here?) and the folder of the store; if the cluster is the right one, type: lifeboat adopt"),
+            .hint("check etcd.data_dir (is another etcd running here?) and the folder of the store; if the cluster is the right one, type on a host where its etcd runs: lifeboat adopt"),
         );
     };
     // The plan's member may have been removed from it since; a list that could not be read does not say so.
