@@ -137,7 +137,7 @@ impl Bootstrap {
                             other.peer_urls.join(",")
                         ),
                     )
-                    .hint("lifeboat's agent on that host promotes it when it has caught up; if that host is gone: etcdctl member remove ID")
+                    .hint("lifeboat agent promotes it when it has caught up: that of the elected host, so let it run on the voters; if the new host is gone: etcdctl member remove ID")
                     .into());
                 }
                 for old in &mine {
@@ -170,7 +170,7 @@ impl Bootstrap {
         }
         failpoint!("join.environment");
         self.say(&format!(
-            "this host joins cluster {} as the learner {id}; the agent makes it a voter when it has caught up",
+            "this host joins cluster {} as the learner {id}; the agent of the elected voter makes it a voter when it has caught up",
             cluster.cluster_id
         ));
         Ok(Step::MayStart)
