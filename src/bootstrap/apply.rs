@@ -166,6 +166,14 @@ impl Bootstrap {
             return Ok(Step::Lost);
         }
         failpoint!("bootstrap.before_plan");
+        // A person may have taken the request back since the last look, and was told that nothing is restored.
+        if let (Some(id), Observed::Known(memory)) = (&draft.request, self.memory.observe())
+            && memory.consumed.contains(id)
+        {
+            self.say(&format!("the restore {id} was taken back: no plan is written for it"));
+            staging::clean(settings)?;
+            return Ok(Step::Lost);
+        }
         let plan = Plan {
             generation,
             cause: draft.cause,

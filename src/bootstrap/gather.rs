@@ -17,6 +17,7 @@ use crate::core::facts::{
     StoreFacts,
 };
 use crate::core::model::{Generation, NodeName};
+use crate::core::peer_url;
 use crate::core::select::SnapshotFact;
 use crate::ports::{Etcd, EtcdError, EtcdErrorKind, Membership, Peer, StoreError, StoreErrorKind};
 
@@ -82,17 +83,16 @@ pub(super) async fn gather(
     let policy = &sources.settings.policy;
     let store = observe_store(sources.snapshots, &policy.node, &remembered, limit);
     let endpoint_limit = limit.min(ENDPOINT_LIMIT);
-    let (store, live, start) = if policy.expected_members.is_some() {
-        // Whom to ask is in the store.
-        let store = store.await;
-        let found = discover::recorded(sources.reach, policy, &store, endpoint_limit).await;
-        let endpoints = [sources.endpoints, &found.endpoints].concat();
-        let peers = [sources.peers, &found.peers].concat();
-        let (live, start) = tokio::join!(observe_live(&endpoints, &peers, endpoint_limit, grace), (sources.start)());
-        (store, live, start)
-    } else {
-        tokio::join!(store, observe_live(sources.endpoints, sources.peers, endpoint_limit, grace), (sources.start)())
-    };
+    let (store, mut live, start) =
+        tokio::join!(store, observe_live(sources.endpoints, sources.peers, endpoint_limit, grace), (sources.start)());
+    // Whom else to ask is in the store: voters that are not configured here, or not any more.
+    let found = discover::recorded(sources.reach, policy, &store, endpoint_limit).await;
+    live.silent.extend(found.silent);
+    let recorded = observe_live(&found.endpoints, &found.peers, endpoint_limit, grace).await;
+    live.silent.extend(recorded.silent);
+    for cluster in recorded.clusters {
+        merge(&mut live.clusters, cluster);
+    }
     Facts {
         data_dir,
         staging: reset::observe(sources.settings).unwrap_or_else(|| staging::observe(&sources.settings.data_dir)),
@@ -217,7 +217,7 @@ async fn look_at_peer(peer: &dyn Peer, limit: Duration) -> Result<LiveCluster, C
         hint: None,
     };
     let answer = timeout(limit, peer.ask()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
-    let is_it = |m: &&crate::ports::Member| m.peer_urls.iter().any(|u| u.trim_end_matches('/') == peer.url());
+    let is_it = |m: &&crate::ports::Member| peer_url::among(peer.url(), &m.peer_urls);
     Ok(LiveCluster {
         cluster_id: answer.cluster_id,
         quorate: false,
@@ -258,7 +258,7 @@ async fn look_at(etcd: &dyn Etcd, limit: Duration) -> Result<(LiveCluster, Optio
     Ok((seen, refused))
 }
 
-fn etcd_cause(e: EtcdError) -> Cause {
+pub(super) fn etcd_cause(e: EtcdError) -> Cause {
     let code = match e.kind {
         EtcdErrorKind::Unreachable | EtcdErrorKind::BrokenStream => CauseCode::NoAnswer,
         EtcdErrorKind::Denied | EtcdErrorKind::Tls => CauseCode::Denied,

@@ -22,6 +22,7 @@ use crate::error::Kind;
 use crate::ports::StoreErrorKind;
 use crate::sys::clock::SystemClock;
 
+mod joins;
 mod owners;
 mod put_back;
 mod requests;

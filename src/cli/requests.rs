@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::args::RestoreOnceArgs;
-use super::render::Printer;
+use super::render::{self, Printer};
 use super::wire::Wire;
 use crate::bootstrap::{self, MemoryFile, RequestSources, TakenBack};
 use crate::catalog::plans::Plans;
@@ -35,6 +35,12 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     let Some(name) = &args.name else {
         return take_it_back(wire, &requests, path, printer).await;
     };
+    if let Some(id) = &args.id
+        && memory(wire).observe().known().is_some_and(|m| m.consumed.contains(id))
+    {
+        return Err(Error::new(Kind::Refused, format!("the restore {id} was done on this host, or taken back here"))
+            .hint("ask for it with another --id, on every host with the same"));
+    }
     // What cannot be restored is refused now, not at the next boot.
     let manifest = wire.snapshots()?.resolve(name).await?;
     let id = requests
@@ -106,13 +112,28 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
     // First what is armed here: it needs no store, and a host that waits for the store because of it goes on.
     let done = requests.take_back(&memory(wire))?;
     let plans = Plans::new(wire.records()?);
-    let taken = bootstrap::take_back(&plans, &wire.settings().node.name, wire.clock.now()).await.map_err(|e| {
+    let unknown = |e: Error| {
         e.context(format!(
             "nothing is armed on this host any more (not in {path} either), but whether the store holds a plan for that restore, which this host \
              would follow at a later start, could not be found out"
         ))
         .hint("type it again when the store answers: lifeboat restore-once --cancel")
-    })?;
+    };
+    let node = &wire.settings().node.name;
+    let mut taken = bootstrap::take_back(&plans, node, wire.clock.now()).await.map_err(unknown)?;
+    if taken == TakenBack::Nothing && !armed.is_empty() {
+        // A gate that was about to write the plan when it was taken back may have done so since.
+        let through = bootstrap::gates_are_through(&wire.settings().bootstrap.state_dir).await;
+        taken = bootstrap::take_back(&plans, node, wire.clock.now()).await.map_err(unknown)?;
+        if let Err(e) = &through {
+            render::warn(&format!("whether a gate is at work on this host is not known: {}", e.one_line()));
+        } else if matches!(through, Ok(false)) {
+            render::warn(
+                "'lifeboat bootstrap' is still at work on this host. It writes no plan for what was taken back; when it has ended, \
+                 'lifeboat bootstrap --dry-run' shows the newest plan",
+            );
+        }
+    }
     let cancelled = match taken {
         TakenBack::Plan(generation) => Some(generation),
         TakenBack::TooLate(generation) => {

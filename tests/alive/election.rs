@@ -10,7 +10,11 @@ use crate::support::{Cluster, ETCD_3_4, ETCD_LATEST};
 use crate::{LONG, every};
 
 fn rows(cluster: &Cluster) -> Vec<Value> {
-    cluster.json(0, &["ls", "--remote"])["rows"].as_array().unwrap().clone()
+    rows_at(cluster, 0)
+}
+
+fn rows_at(cluster: &Cluster, host: usize) -> Vec<Value> {
+    cluster.json(host, &["ls", "--remote"])["rows"].as_array().unwrap().clone()
 }
 
 fn nodes(rows: &[Value]) -> BTreeSet<String> {
@@ -146,4 +150,31 @@ fn with_auth_the_election_needs_its_prefix_and_nothing_else_fails_without() {
         assert_eq!(nodes(&after).len(), 1, "{version}: {after:?}");
         drop(agents);
     }
+}
+
+/// The elected host cannot save (here: its spool is gone): it resigns, and another one takes this very slot and those after it.
+#[test]
+fn a_host_that_cannot_save_leaves_the_office_and_its_slot_to_another() {
+    let cluster = Cluster::up(ETCD_LATEST, 3, None);
+    for host in 0..3 {
+        cluster.configure(host, &every(75, "one-member"));
+    }
+    let agents: Vec<_> = (0..3).map(|h| cluster.agent(h)).collect();
+    wait_until("a heartbeat", LONG, || beat(&cluster).is_some());
+    let first = beat(&cluster).unwrap();
+    let spool = cluster.of(host(&first), "state/spool");
+    std::fs::remove_dir_all(&spool).unwrap();
+    std::fs::write(&spool, "in the way").unwrap();
+    let other = (host(&first) + 1) % 3;
+    let others = || nodes(&rows_at(&cluster, other)).into_iter().find(|by| *by != first);
+    wait_until("another one's snapshot", LONG, || others().is_some());
+    let second = others().unwrap();
+    let output = agents[host(&first)].output();
+    assert!(output.contains("leaves the scheduled snapshots to others: its last snapshot failed"), "{output}");
+    assert!(
+        agents[host(&second)].output().contains("has no snapshot of this slot"),
+        "{}",
+        agents[host(&second)].output()
+    );
+    wait_until("its heartbeat", LONG, || beat(&cluster).is_some_and(|by| by == second));
 }

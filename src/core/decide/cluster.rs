@@ -5,6 +5,7 @@ use crate::core::facts::{
     CauseCode, Configuration, DataDir, LiveCluster, LocalVoter, ROLL_CALL_TTL_SECONDS, RollState,
 };
 use crate::core::model::{ClusterId, NodeName};
+use crate::core::peer_url;
 use crate::core::plan::{PlanCause, Voter, majority};
 use crate::core::seed::{self, SeedCandidate};
 
@@ -141,7 +142,7 @@ pub(super) fn other_than(look: &Look<'_>, own: ClusterId) -> Vec<Configuration> 
 /// Voters of a member list, under the names that the configuration gives to their URLs.
 fn seen(look: &Look<'_>, recorded_in: String, members: &[LocalVoter]) -> Configuration {
     let name = |m: &LocalVoter| {
-        let known = look.policy.members.iter().find(|c| c.peer_urls.iter().any(|u| m.peer_urls.contains(u)));
+        let known = look.policy.members.iter().find(|c| peer_url::share_one(&c.peer_urls, &m.peer_urls));
         known
             .map(|c| c.name.clone())
             .or_else(|| NodeName::new(&m.name).ok())
@@ -175,7 +176,7 @@ fn voters_elsewhere(look: &Look<'_>, other: &LiveCluster) -> Option<(usize, usiz
     let DataDir::Healthy(member) = look.data_known()? else { return None };
     let voters: Vec<_> = member.members.iter().filter(|m| !m.is_learner).collect();
     let answers = |urls: &[String]| {
-        other.members.iter().any(|m| other.answering.contains(&m.id) && m.peer_urls.iter().any(|u| urls.contains(u)))
+        other.members.iter().any(|m| other.answering.contains(&m.id) && peer_url::share_one(&m.peer_urls, urls))
     };
     let silent = voters.iter().filter(|v| !answers(&v.peer_urls)).count();
     Some((silent, voters.len()))
@@ -292,13 +293,13 @@ pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
                 RefuseReason::NotAdopted,
                 format!("a quorate cluster {} answers that is in no plan of the store", cluster.cluster_id),
             )
-            .hint("check etcd.data_dir (is another etcd running here?) and the folder of the store; if the cluster is the right one, type: lifeboat adopt"),
+            .hint("check etcd.data_dir (is another etcd running here?) and the folder of the store; if the cluster is the right one, type on a host where its etcd runs: lifeboat adopt"),
         );
     };
     // The plan's member may have been removed from it since; a list that could not be read does not say so.
     let urls = look.policy.peer_urls();
     let member_there =
-        cluster.members.is_empty() || cluster.members.iter().any(|m| m.peer_urls.iter().any(|u| urls.contains(u)));
+        cluster.members.is_empty() || cluster.members.iter().any(|m| peer_url::share_one(&m.peer_urls, urls));
     let how = match look.plan() {
         Some(newest)
             if newest.plan.generation == life.generation
@@ -327,8 +328,7 @@ pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
 /// `--initial-cluster` of a member that joins in the place of this slot's old one.
 pub(super) fn initial_cluster(look: &Look<'_>) -> Option<String> {
     let me = (look.policy.node.as_str(), look.policy.peer_urls());
-    let others =
-        quorate(look)?.members.iter().filter(|m| m.name != me.0 && !m.peer_urls.iter().any(|u| me.1.contains(u)));
+    let others = quorate(look)?.members.iter().filter(|m| m.name != me.0 && !peer_url::share_one(&m.peer_urls, me.1));
     let all = others.map(|m| (m.name.as_str(), m.peer_urls.as_slice())).chain([me]);
     let each = all.flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
     Some(each.collect::<Vec<_>>().join(","))
@@ -350,8 +350,7 @@ pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
     let id = cluster.cluster_id;
     let members: Vec<String> = cluster.answering.iter().map(ToString::to_string).collect();
     let voters = recorded(look).into_iter().last().map(|c| c.voters).unwrap_or_default();
-    let silent =
-        |url: &String| look.facts.live.silent.iter().any(|s| s.url.trim_end_matches('/') == url.trim_end_matches('/'));
+    let silent = |url: &String| look.facts.live.silent.iter().any(|s| peer_url::same(&s.url, url));
     let silent = voters.iter().filter(|v| v.name != look.policy.node && v.peer_urls.iter().any(silent));
     let missing: Vec<String> = silent.map(|v| format!("{} ({})", v.name, v.peer_urls.join(","))).collect();
     let missing = if missing.is_empty() { String::new() } else { format!("; no answer from {}", missing.join(", ")) };

@@ -3,6 +3,7 @@
 use super::Policy;
 use crate::core::facts::{CauseCode, DataDir, Facts, PlanFacts};
 use crate::core::model::NodeName;
+use crate::core::peer_url;
 use crate::core::plan::Voter;
 use crate::core::seed::{SeedCandidate, rank};
 
@@ -69,9 +70,9 @@ pub(super) fn timed_out(facts: &Facts, policy: &Policy, newest: &PlanFacts) -> b
     let recorded = newest.voters.iter().flat_map(|r| &r.voters).chain(&newest.plan.voters).chain(older);
     let nobody = |code: CauseCode| code == CauseCode::NoAnswer;
     let asked = |url: &String| {
-        policy.peer_urls().contains(url)
-            || facts.live.silent.iter().any(|s| s.url == *url && nobody(s.cause.code))
-            || store.roll_call.iter().any(|e| e.counts() && e.peer_urls.contains(url))
+        peer_url::among(url, policy.peer_urls())
+            || facts.live.silent.iter().any(|s| peer_url::same(&s.url, url) && nobody(s.cause.code))
+            || store.roll_call.iter().any(|e| e.counts() && peer_url::among(url, &e.peer_urls))
     };
     quiet && recorded.flat_map(|v| &v.peer_urls).all(asked)
 }

@@ -3,6 +3,7 @@
 use super::{Decision, Draft, JoinHow, Look, ManagedBy, Policy, RefuseReason, Rule, Verdict, WaitReason};
 use crate::core::facts::{CauseCode, Configuration, DataDir, Facts, Observed, Request, RequestSource, StartFlags};
 use crate::core::model::{Generation, NodeName, SnapshotName};
+use crate::core::peer_url;
 use crate::core::plan::{PlanCause, majorities_can_be_disjoint};
 use crate::core::select;
 
@@ -12,14 +13,9 @@ use crate::core::select;
 /// a snapshot that was taken from it tells it from a stranger's. Without that, a forced plan that fails would keep its healthy data down.
 pub(super) fn judge_data_dir(facts: &Facts, policy: &Policy) -> Observed<DataDir> {
     let Observed::Known(DataDir::Healthy(member)) = &facts.data_dir else { return facts.data_dir.clone() };
-    let sorted = |urls: &[String]| {
-        let mut urls = urls.to_vec();
-        urls.sort();
-        urls
-    };
     let mine = member.members.iter().find(|m| m.id == member.member_id);
     if let Some(me) = mine.filter(|m| !m.peer_urls.is_empty() && !policy.peer_urls().is_empty())
-        && sorted(&me.peer_urls) != sorted(policy.peer_urls())
+        && !peer_url::same_set(&me.peer_urls, policy.peer_urls())
     {
         return Observed::Known(DataDir::Foreign {
             what: format!(
@@ -483,10 +479,8 @@ fn join_flags_disagree(look: &Look<'_>, verdict: &Verdict, flags: &StartFlags) -
     }
     let list = super::cluster::initial_cluster(look)?;
     let urls = |list: &str| {
-        let mut urls: Vec<String> = list
-            .split(',')
-            .filter_map(|one| Some(one.split_once('=')?.1.trim().trim_end_matches('/').to_owned()))
-            .collect();
+        let mut urls: Vec<String> =
+            list.split(',').filter_map(|one| Some(peer_url::canonical(one.split_once('=')?.1))).collect();
         urls.sort();
         urls
     };

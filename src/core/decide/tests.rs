@@ -263,6 +263,18 @@ const STORIES: &[(&str, Change, Rule, &str)] = &[
         "Foreign",
     ),
     (
+        "its own data dir: the same peer URLs, typed otherwise",
+        |f, p| {
+            let DataDir::Healthy(mut member) = healthy(7) else { return };
+            member.members[0].peer_urls = vec!["http://[2001:DB8:0::1]:2380".into(), "HTTP://CP1:2380/".into()];
+            f.data_dir = Observed::Known(DataDir::Healthy(member));
+            let urls = vec!["http://cp1:2380".into(), "http://[2001:db8::1]:2380".into()];
+            p.members = vec![Voter { name: node("cp1"), peer_urls: urls }];
+        },
+        Rule::D7,
+        "Start",
+    ),
+    (
         "damaged data is never replaced without a word",
         |f, _| {
             f.data_dir = Observed::Known(DataDir::Damaged { what: "a db without a WAL".into(), member_present: true });
