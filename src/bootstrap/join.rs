@@ -144,7 +144,10 @@ impl Bootstrap {
                             other.peer_urls.join(",")
                         ),
                     )
-                    .hint("lifeboat's agent on that host promotes it when it has caught up; if that host is gone: etcdctl member remove ID")
+                    .hint(format!(
+                        "the agent of a voter makes it one when it has caught up ('lifeboat status' there tells); if that host is gone: etcdctl member remove {}",
+                        other.id
+                    ))
                     .into());
                 }
                 for old in &mine {

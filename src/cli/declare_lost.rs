@@ -136,5 +136,5 @@ async fn refuse_the_living(wire: &Wire, records: &Records, newest: &PlanFacts) -
         Kind::Refused,
         format!("members of generation {generation} answer ({}): their data is newer than any snapshot", of_it.join(", ")),
     )
-    .hint("bring the others back; if they are lost, save there ('lifeboat save --name survivor') and type: lifeboat restore-once survivor-<time>"))
+    .hint("bring the others back; if they are lost, save there ('lifeboat save --name survivor') then 'lifeboat restore-once survivor', and restart etcd there"))
 }

@@ -11,7 +11,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::checks::{Check, Plan, Seen, Snapshot, assert_that_checks_can_fail, violations};
-use crate::site::Site;
+use crate::member_on_disk::{MemberOnDisk, members_on};
+use crate::site::{Host, Site};
 use crate::support::ETCD_LATEST;
 
 /// Everything ends as it should within this time, on a busy machine with two cores.
@@ -68,9 +69,15 @@ enum Round {
     AllDisksAndGatesKilled,
     /// One disk is lost, and the host is killed at random while it joins.
     OneDiskAndKilled,
+    /// All disks are lost, the store is away at boot, and comes back.
+    AllDisksAndStoreDown,
+    /// All disks are lost; the gate that makes the plan stands still before it takes its mark, and goes on later.
+    AllDisksAndSeedFrozen,
+    /// All disks are lost; the third host comes up when the others serve.
+    AllDisksAndThirdLate,
 }
 
-const ROUNDS: [Round; 10] = [
+const ROUNDS: [Round; 13] = [
     Round::Killed,
     Round::OneDisk,
     Round::AllDisks,
@@ -81,6 +88,9 @@ const ROUNDS: [Round; 10] = [
     Round::AllDisksAndGatesKilled,
     Round::OneDiskAndKilled,
     Round::PowerCut,
+    Round::AllDisksAndStoreDown,
+    Round::AllDisksAndSeedFrozen,
+    Round::AllDisksAndThirdLate,
 ];
 
 struct Drive {
@@ -88,11 +98,13 @@ struct Drive {
     random: Random,
     seed: u64,
     round: usize,
-    /// Acknowledged writes, and whether a snapshot holds them.
+    /// Acknowledged writes, and whether they survive the loss of all disks of this round: a snapshot holds them, or they came after the restore.
     acknowledged: BTreeMap<String, (String, bool)>,
     written: u64,
     /// What was moved aside, by host.
     aside: Vec<BTreeSet<PathBuf>>,
+    /// Members on disks that were not lost, in place or moved aside, by host.
+    members: Vec<BTreeSet<MemberOnDisk>>,
     /// Records that are created once, as they were when they were first seen.
     created: BTreeMap<String, String>,
     /// Snapshots that nobody may restore: damaged after they were taken, or planted.
@@ -177,6 +189,7 @@ impl Drive {
     fn lose(&mut self, host: usize) {
         self.site.hosts[host].lose_disk();
         self.aside[host].clear();
+        self.members[host].clear();
     }
 
     /// One round. Whether a majority of the disks survived it.
@@ -228,21 +241,43 @@ impl Drive {
                 }
                 self.write(2).await;
             }
-            Round::TwoDisks => {
+            Round::TwoDisks | Round::AllDisksAndThirdLate => {
                 (0..3).for_each(|h| self.off(h));
-                for host in &order[..2] {
-                    self.lose(*host);
-                    self.on(*host);
-                }
+                let lost = if what == Round::TwoDisks { 2 } else { 3 };
+                order[..lost].iter().for_each(|h| self.lose(*h));
+                order[..2].iter().for_each(|h| self.on(*h));
                 self.site.until_serving(&order[..2], LIMIT).await;
+                let before: BTreeSet<String> = self.acknowledged.keys().cloned().collect();
+                self.write(4).await;
+                let new = self.acknowledged.iter_mut().filter(|(key, _)| !before.contains(*key));
+                new.for_each(|(_, (_, kept))| *kept = true);
                 self.on(order[2]);
                 return false;
             }
-            Round::AllDisks | Round::AllDisksAndGatesKilled => {
-                (0..3).for_each(|h| {
-                    self.off(h);
-                    self.lose(h);
-                });
+            Round::AllDisksAndSeedFrozen => {
+                self.lose_all();
+                for host in &order {
+                    self.site.hosts[*host].boot_stopping_at("bootstrap.after_plan");
+                    self.site.hosts[*host].start_agent();
+                }
+                self.site
+                    .until("the seed stands still behind its plan", LIMIT, |s| s.hosts.iter().any(Host::is_stopped))
+                    .await;
+                let others: Vec<usize> = order.into_iter().filter(|h| !self.site.hosts[*h].is_stopped()).collect();
+                if others.len() == 2 && self.random.below(2) == 0 {
+                    self.site.until_serving(&others, LIMIT).await;
+                } else {
+                    let time = self.random.millis(10, 4000);
+                    self.pass(time).await;
+                }
+                self.site.hosts.iter().filter(|h| h.is_stopped()).for_each(|h| h.signal(Signal::SIGCONT));
+                return false;
+            }
+            Round::AllDisks | Round::AllDisksAndGatesKilled | Round::AllDisksAndStoreDown => {
+                self.lose_all();
+                if what == Round::AllDisksAndStoreDown {
+                    self.site.store.go_down();
+                }
                 let late = self.random.below(2) == 0;
                 for host in &order {
                     self.on(*host);
@@ -258,10 +293,23 @@ impl Drive {
                         self.on(host);
                     }
                 }
+                if what == Round::AllDisksAndStoreDown {
+                    let time = self.random.millis(1000, 6000);
+                    self.pass(time).await;
+                    assert!(self.site.hosts.iter().all(Host::waits), "etcd was started without the store");
+                    self.site.store.go_up();
+                }
                 return false;
             }
         }
         true
+    }
+
+    fn lose_all(&mut self) {
+        for host in 0..3 {
+            self.off(host);
+            self.lose(host);
+        }
     }
 
     /// What there is to be judged, when all serve again.
@@ -273,6 +321,8 @@ impl Drive {
         let now: Vec<BTreeSet<PathBuf>> =
             self.site.hosts.iter().map(|h| h.quarantined().into_iter().collect()).collect();
         let before = std::mem::replace(&mut self.aside, now);
+        let members = self.members_now();
+        let members_before = std::mem::replace(&mut self.members, members);
         let created = self.created_now();
         Seen {
             survived,
@@ -287,7 +337,13 @@ impl Drive {
             entries: dump.entries.into_iter().map(|(k, e)| (k, e.value)).collect(),
             aside_before: before.into_iter().flatten().collect(),
             aside: self.aside.iter().flatten().cloned().collect(),
+            members_before,
+            members: self.members.clone(),
         }
+    }
+
+    fn members_now(&self) -> Vec<BTreeSet<MemberOnDisk>> {
+        self.site.hosts.iter().map(|h| members_on(&h.data_dir())).collect()
     }
 
     fn created_now(&self) -> BTreeMap<String, String> {
@@ -363,8 +419,18 @@ impl Drive {
         client.delete(lost.as_str(), None).await.expect("a key is deleted");
         let aside = self.site.hosts[1].data_dir().join("member.quarantine-2026-01-01T00-00-00Z");
         self.aside[1].insert(aside.clone());
+        // Somebody takes the member of a host away, which then joins like any empty one.
+        self.off(2);
+        let data = self.site.hosts[2].data_dir();
+        let taken = self.members[2].iter().find(|m| m.in_place).expect("it was in place").clone();
+        std::fs::rename(data.join("member"), data.join("taken-away")).expect("the member is taken away");
+        self.on(2);
+        self.site.until_serving(&[2], LIMIT).await;
         let seen = self.look(true, plans).await;
-        let found: BTreeSet<Check> = violations(&seen).into_iter().map(|(check, _)| check).collect();
+        let found = violations(&seen);
+        let gone = found.iter().filter(|(check, text)| *check == Check::Deleted && text.contains(&taken.to_string()));
+        assert_eq!(gone.count(), 1, "{taken}: {found:?}");
+        let found: BTreeSet<Check> = found.into_iter().map(|(check, _)| check).collect();
         assert_eq!(found, BTreeSet::from([Check::Rewritten, Check::Acknowledged, Check::Deleted]));
     }
 }
@@ -396,16 +462,20 @@ async fn whatever_happens_there_is_one_cluster_and_it_holds_what_it_acknowledged
         acknowledged: BTreeMap::new(),
         written: 0,
         aside: vec![BTreeSet::new(); 3],
+        members: vec![BTreeSet::new(); 3],
         created: BTreeMap::new(),
         unfit: BTreeSet::new(),
     };
     (0..3).for_each(|h| drive.on(h));
     drive.site.until_serving(&[0, 1, 2], LIMIT).await;
     drive.created = drive.created_now();
+    drive.members = drive.members_now();
+    assert!(drive.members.iter().all(|m| m.len() == 1), "{:?}", drive.members);
+    let order = drive.random.order(ROUNDS.len());
     for round in 0..rounds {
-        // Each of them once, then by chance.
+        // Each of them once, in any order, then by chance.
         let by_chance = drive.random.below(ROUNDS.len());
-        let what = ROUNDS.get(round).copied().unwrap_or(ROUNDS[by_chance]);
+        let what = ROUNDS[order.get(round).copied().unwrap_or(by_chance)];
         drive.round = round;
         drive.write(4).await;
         drive.save().await;

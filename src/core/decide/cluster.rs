@@ -247,9 +247,17 @@ pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
     let voters = newest.voters.last().map_or(&newest.plan.voters, |r| &r.voters);
     let silent =
         |url: &String| look.facts.live.silent.iter().any(|s| s.url.trim_end_matches('/') == url.trim_end_matches('/'));
-    let silent = voters.iter().filter(|v| v.name != look.policy.node && v.peer_urls.iter().any(silent));
-    let missing: Vec<String> = silent.map(|v| format!("{} ({})", v.name, v.peer_urls.join(","))).collect();
+    let others = voters.iter().filter(|v| v.name != look.policy.node);
+    let (silent, answering): (Vec<&Voter>, Vec<&Voter>) = others.partition(|v| v.peer_urls.iter().any(silent));
+    let missing: Vec<String> = silent.iter().map(|v| format!("{} ({})", v.name, v.peer_urls.join(","))).collect();
     let missing = if missing.is_empty() { String::new() } else { format!("; no answer from {}", missing.join(", ")) };
+    // Without quorum nobody lists the members: who is not silent is who answers, when their number says the same.
+    let survivors: Vec<&str> = answering.iter().map(|v| v.name.as_str()).collect();
+    let survivors = match survivors.as_slice() {
+        [one] if members.len() == 1 => (*one).to_owned(),
+        several if several.len() == members.len() => format!("one of them ({})", several.join(", ")),
+        _ => format!("the host of member {}", members.join(" or ")),
+    };
     Some(
         Verdict::wait(
             Rule::L2,
@@ -259,7 +267,11 @@ pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
                 members.join(", ")
             ),
         )
-        .hint("bring the other members back; if they are lost, save on the survivor ('lifeboat save --name survivor') and restore it: lifeboat restore-once survivor-<time>"),
+        .hint(format!(
+            "bring the other members back; if they are lost, what {survivors} holds can be kept, and what only the lost ones held cannot. Type there: \
+             'lifeboat save --name survivor', then 'lifeboat restore-once survivor', then '{}' (etcd there must start again; this host then follows by itself)",
+            look.policy.managed_by.restart()
+        )),
     )
 }
 
