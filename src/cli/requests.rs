@@ -42,6 +42,10 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     // "latest" is answered at the next start; the beginning of a name is answered now.
     let name = if name == "latest" { name.clone() } else { manifest.name.to_string() };
     let name = name.as_str();
+    let shown = match name {
+        "latest" => format!("latest (now {}, revision {})", manifest.name, manifest.revision),
+        _ => format!("{name} (revision {})", manifest.revision),
+    };
     let id = requests
         .file
         .arm_as(name, args.id.as_deref())
@@ -62,9 +66,9 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     let (resets, unit) = (wire.settings().etcd.managed_by.resets_one_node(), &wire.settings().etcd.unit);
     printer.report(&report, |r| {
         let mut text = format!(
-            "armed in {}: at the next start of etcd this host restores {name} (now {}, revision {}), once.\n\
+            "armed in {}: at the next start of etcd this host restores {shown}, once.\n\
              The data of now is moved aside, not deleted. To take it back: lifeboat restore-once --cancel\n",
-            r.file, manifest.name, manifest.revision
+            r.file
         );
         if !r.others.is_empty() && resets {
             text.push_str(&format!(

@@ -423,7 +423,7 @@ impl Drive {
         self.off(2);
         let data = self.site.hosts[2].data_dir();
         let taken = self.members[2].iter().find(|m| m.in_place).expect("it was in place").clone();
-        std::fs::rename(data.join("member"), data.join("taken-away")).expect("the member is taken away");
+        std::fs::rename(data.join("member"), self.site.hosts[2].path("taken-away")).expect("the member is taken away");
         self.on(2);
         self.site.until_serving(&[2], LIMIT).await;
         let seen = self.look(true, plans).await;

@@ -95,6 +95,9 @@ async fn one_of_three_wiped_never_restores_and_joins() {
     site.assert_same_hash(&[0, 1, 2]).await;
     assert_eq!(site.plans(), [1], "a wiped host made a plan");
     assert!(site.dump(2).await.entries.contains_key(&b"written"[..]));
+    // Whoever made a voter of it confirms that at its next look.
+    let confirmed = |s: &Site| s.store.object("several/cluster/plans/1/voters/4.json").is_some();
+    site.until("its vote is confirmed", LIMIT, confirmed).await;
     let voters: Vec<(u64, bool, usize)> = (1..=4)
         .map(|n| site.record(&format!("cluster/plans/1/voters/{n}.json")))
         .map(|r| {
