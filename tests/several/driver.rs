@@ -96,6 +96,8 @@ const ROUNDS: [Round; 13] = [
 struct Drive {
     site: Site,
     random: Random,
+    /// Seconds that the store's clock is ahead: so long was the power off, in all.
+    store_ahead: i64,
     seed: u64,
     round: usize,
     /// Acknowledged writes, and whether they survive the loss of all disks of this round: a snapshot holds them, or they came after the restore.
@@ -245,6 +247,11 @@ impl Drive {
                 (0..3).for_each(|h| self.off(h));
                 let lost = if what == Round::TwoDisks { 2 } else { 3 };
                 order[..lost].iter().for_each(|h| self.lose(*h));
+                // The heartbeat of before is young, or the power was off for longer than that counts.
+                if self.random.below(2) == 0 {
+                    self.store_ahead += 100;
+                    self.site.store.set_clock_skew(self.store_ahead);
+                }
                 order[..2].iter().for_each(|h| self.on(*h));
                 self.site.until_serving(&order[..2], LIMIT).await;
                 let before: BTreeSet<String> = self.acknowledged.keys().cloned().collect();
@@ -457,6 +464,7 @@ async fn whatever_happens_there_is_one_cluster_and_it_holds_what_it_acknowledged
     let mut drive = Drive {
         site,
         random: Random(seed),
+        store_ahead: 0,
         seed,
         round: 0,
         acknowledged: BTreeMap::new(),

@@ -83,6 +83,7 @@ async fn a_host_that_runs_as_another_one_takes_nobodys_place() {
     let said = site.until_said(&[3], "[the step failed").await;
     for part in [
         "it is not removed",
+        "waiting since",
         &*site.hosts[1].peer_url(),
         "(cp2, ",
         "answers",
@@ -120,8 +121,12 @@ async fn an_old_member_is_not_removed_when_too_few_voters_answer() {
     fs::write(&file, there(&right, &site.hosts[1])).expect("a configuration");
     site.hosts[2].boot();
     let said = site.until_said(&[2], "[the step failed").await;
-    for part in ["would have 1 voters that answer, and needs 2", "it is not removed yet", "start the other hosts first"]
-    {
+    for part in [
+        "waiting since",
+        "would have 1 voters that answer, and needs 2",
+        "it is not removed yet",
+        "start the other hosts first",
+    ] {
         assert!(said.contains(part), "{part:?} is missing: {said}");
     }
     site.pass(Duration::from_secs(5)).await;
