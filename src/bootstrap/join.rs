@@ -4,6 +4,9 @@
 //! next run takes it up from what the live members list, never from what this host believes, with one exception: whether the learner that it added
 //! was ever allowed to start. A learner that may have started has a log that is lost, so it is removed and added anew.
 
+use futures::future::join_all;
+use tokio::time::timeout;
+
 use super::apply::{Step, StepResult};
 use super::gather::ENDPOINT_LIMIT;
 use super::joining::Joining;
@@ -137,7 +140,11 @@ impl Bootstrap {
                             other.peer_urls.join(",")
                         ),
                     )
-                    .hint("lifeboat agent promotes it when it has caught up: that of the elected host, so let it run on the voters; if the new host is gone: etcdctl member remove ID")
+                    .hint(format!(
+                        "the agent of the elected voter promotes it when it has caught up, so let 'lifeboat agent' run on the voters; if that host is gone: \
+                         etcdctl member remove {}",
+                        other.id
+                    ))
                     .into());
                 }
                 for old in &mine {
@@ -203,13 +210,23 @@ impl Bootstrap {
         Err(Error::new(Kind::Etcd, format!("no member of cluster {cluster} answers with quorum any more")))
     }
 
+    /// Whether a member answers where it has told the cluster that it does. This host asks nobody at the URLs that are configured as its own; on a
+    /// host that runs as another one (a copied configuration), these are that one's.
+    async fn lives(&self, m: &Member, cluster: ClusterId) -> bool {
+        let clients = m.client_urls.iter().filter_map(|url| (self.reach.client)(url)).map(|etcd| async move {
+            timeout(ENDPOINT_LIMIT, etcd.status()).await.is_ok_and(|s| s.is_ok_and(|s| s.member_id == m.id))
+        });
+        let peers = m.peer_urls.iter().filter_map(|url| (self.reach.peer)(url)).map(|port| async move {
+            timeout(ENDPOINT_LIMIT, port.ask()).await.is_ok_and(|a| a.is_ok_and(|a| a.cluster_id == cluster))
+        });
+        let (clients, peers) = tokio::join!(join_all(clients), join_all(peers));
+        clients.into_iter().chain(peers).any(|answers| answers)
+    }
+
     /// A member that lives is another host's, whatever it is called: refused. It is asked right before it would be removed, since it may have come back
     /// after every look.
     async fn refuse_the_living(&self, old: &Member, cluster: &LiveCluster) -> Result<()> {
-        let seen = cluster.answering.contains(&old.id);
-        let voter = Voter { name: self.settings.policy.node.clone(), peer_urls: old.peer_urls.clone() };
-        let there = discover::who_answers(&self.reach, &[voter], ENDPOINT_LIMIT).await;
-        if !seen && !there.iter().any(|a| a.cluster == Ok(cluster.cluster_id)) {
+        if !cluster.answering.contains(&old.id) && !self.lives(old, cluster.cluster_id).await {
             return Ok(());
         }
         Err(Error::new(

@@ -235,6 +235,7 @@ impl Bootstrap {
                     if e.kind() == Kind::Refused && !options.wait_on_refusal {
                         return Err(e);
                     }
+                    verdict = with_time(&verdict, elapsed());
                     gate.tell_failed(&mut verdict, &e);
                 }
                 None => {

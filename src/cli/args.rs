@@ -210,7 +210,7 @@ pub struct RestoreArgs {
 /// Arguments of `restore-once`.
 #[derive(Debug, Args)]
 pub struct RestoreOnceArgs {
-    /// Name of a snapshot, or "latest"
+    /// Name of a snapshot, what 'save --name' was given (then the newest of these), or "latest"
     #[arg(required_unless_present = "cancel", conflicts_with = "cancel")]
     pub name: Option<String>,
     /// k3s, rke2: a word for this restore, the same on all hosts, which stop for it together

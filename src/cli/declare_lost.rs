@@ -231,7 +231,7 @@ fn judge(
     let those: Vec<String> =
         living.iter().map(|(g, there)| format!("members of generation {g} answer ({})", there.join(", "))).collect();
     Err(Error::new(Kind::Refused, format!("{}: their data is newer than any snapshot", those.join("; ")))
-    .hint("bring the others back; if they are lost, save there ('lifeboat save --name survivor') and type: lifeboat restore-once survivor-<time>"))
+    .hint("bring the others back; if they are lost, save there ('lifeboat save --name survivor') then 'lifeboat restore-once survivor', and restart etcd there"))
 }
 
 #[cfg(test)]

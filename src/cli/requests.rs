@@ -9,8 +9,10 @@ use super::render::{self, Printer};
 use super::wire::Wire;
 use crate::bootstrap::{self, MemoryFile, RequestSources, TakenBack};
 use crate::catalog::plans::Plans;
+use crate::catalog::snapshots::Snapshots;
 use crate::core::facts::Request;
-use crate::core::model::{Generation, NodeName};
+use crate::core::manifest::Manifest;
+use crate::core::model::{Generation, NodeName, SnapshotName};
 use crate::error::{Error, Kind, Result};
 
 #[derive(Serialize)]
@@ -42,7 +44,14 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
             .hint("ask for it with another --id, on every host with the same"));
     }
     // What cannot be restored is refused now, not at the next boot.
-    let manifest = wire.snapshots()?.resolve(name).await?;
+    let manifest = saved_as(&wire.snapshots()?, name).await?;
+    // "latest" is answered at the next start; the beginning of a name is answered now.
+    let name = if name == "latest" { name.clone() } else { manifest.name.to_string() };
+    let name = name.as_str();
+    let shown = match name {
+        "latest" => format!("latest (now {}, revision {})", manifest.name, manifest.revision),
+        _ => format!("{name} (revision {})", manifest.revision),
+    };
     let id = requests
         .file
         .arm_as(name, args.id.as_deref())
@@ -51,7 +60,7 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     let done = |r: &Request| memory.known().is_some_and(|m| m.consumed.contains(&r.id));
     let also = requests.armed().into_iter().filter(|r| r.id != id && !done(r)).collect();
     let report = Armed {
-        snapshot: Some(name.clone()),
+        snapshot: Some(name.to_owned()),
         id: Some(id),
         file: path,
         armed: true,
@@ -63,9 +72,9 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     let (resets, unit) = (wire.settings().etcd.managed_by.resets_one_node(), &wire.settings().etcd.unit);
     printer.report(&report, |r| {
         let mut text = format!(
-            "armed in {}: at the next start of etcd this host restores {name} (now {}, revision {}), once.\n\
+            "armed in {}: at the next start of etcd this host restores {shown}, once.\n\
              The data of now is moved aside, not deleted. To take it back: lifeboat restore-once --cancel\n",
-            r.file, manifest.name, manifest.revision
+            r.file
         );
         if !r.others.is_empty() && resets {
             text.push_str(&format!(
@@ -92,6 +101,31 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
         text
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The snapshot of that name; and if there is none, the newest of those that `lifeboat save --name NAME` has made, so that both commands can be
+/// typed before the name of the snapshot is known. A newer one of them that cannot be trusted is not passed over.
+async fn saved_as(snapshots: &Snapshots, name: &str) -> Result<Manifest> {
+    let missing = match snapshots.resolve(name).await {
+        Err(e) if e.kind() == Kind::NotFound && name != "latest" => e,
+        done => return done,
+    };
+    let listing = snapshots.list().await?;
+    let made = |m: &&Manifest| SnapshotName::from_start(name, m.started).is_ok_and(|n| m.name.is_or_follows(&n));
+    let made = listing.committed().map(|c| &c.manifest).filter(made);
+    let Some(newest) = made.max_by(|a, b| (a.started, &a.name).cmp(&(b.started, &b.name))) else {
+        return Err(missing);
+    };
+    let beginning = format!("{name}-");
+    let newer = listing.entries.iter().filter(|e| e.name > newest.name && e.name.as_str().starts_with(&beginning));
+    match newer.filter_map(|e| Some((&e.name, e.state.as_ref().err()?))).next_back() {
+        None => Ok(newest.clone()),
+        Some((broken, problem)) => Err(Error::new(
+            Kind::Verification,
+            format!("{broken}, the newest one that {name:?} may mean, cannot be restored: {problem}"),
+        )
+        .hint(format!("to have the one before it, name it: lifeboat restore-once {}", newest.name))),
+    }
 }
 
 fn others(wire: &Wire) -> Vec<NodeName> {

@@ -13,7 +13,7 @@ fn a_life_is_declared_lost_only_when_nothing_of_it_answers() {
     // One survivor without quorum still holds newer data than any snapshot.
     cluster.kill(1);
     cluster.kill(2);
-    cluster.lifeboat(1, &yes).run().exits_with(3).says(&["answer", "restore-once survivor-"]);
+    cluster.lifeboat(1, &yes).run().exits_with(3).says(&["answer", "lifeboat restore-once survivor'"]);
     cluster.kill(0);
     // After its own restart it has not seen a quorum, and answers on its peer port alone.
     cluster.relaunch_alone(0);

@@ -233,7 +233,7 @@ fn silent_voters(look: &Look<'_>, other: &LiveCluster) -> Vec<String> {
     let Some(DataDir::Healthy(member)) = look.data_known() else { return Vec::new() };
     let answers = |m: &LocalVoter| {
         let theirs = other.members.iter().filter(|o| other.answering.contains(&o.id));
-        theirs.flat_map(|o| &o.peer_urls).any(|u| m.peer_urls.contains(u))
+        theirs.into_iter().any(|o| peer_url::share_one(&o.peer_urls, &m.peer_urls))
     };
     let silent = member.members.iter().filter(|m| !m.is_learner && !answers(m));
     silent.map(|m| if m.name.is_empty() { m.id.to_string() } else { m.name.clone() }).collect()
@@ -244,7 +244,7 @@ fn silent_voters(look: &Look<'_>, other: &LiveCluster) -> Vec<String> {
 fn is_of_us(look: &Look<'_>, other: &LiveCluster) -> bool {
     let Some(DataDir::Healthy(member)) = look.data_known() else { return true };
     let planned = look.store().is_some_and(|s| s.life_of(other.cluster_id).is_some());
-    let ours = |m: &LocalVoter| member.members.iter().any(|v| v.peer_urls.iter().any(|u| m.peer_urls.contains(u)));
+    let ours = |m: &LocalVoter| member.members.iter().any(|v| peer_url::share_one(&v.peer_urls, &m.peer_urls));
     planned || other.members.is_empty() || other.members.iter().any(ours)
 }
 
@@ -351,9 +351,17 @@ pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
     let members: Vec<String> = cluster.answering.iter().map(ToString::to_string).collect();
     let voters = recorded(look).into_iter().last().map(|c| c.voters).unwrap_or_default();
     let silent = |url: &String| look.facts.live.silent.iter().any(|s| peer_url::same(&s.url, url));
-    let silent = voters.iter().filter(|v| v.name != look.policy.node && v.peer_urls.iter().any(silent));
-    let missing: Vec<String> = silent.map(|v| format!("{} ({})", v.name, v.peer_urls.join(","))).collect();
+    let others = voters.iter().filter(|v| v.name != look.policy.node);
+    let (silent, answering): (Vec<&Voter>, Vec<&Voter>) = others.partition(|v| v.peer_urls.iter().any(silent));
+    let missing: Vec<String> = silent.iter().map(|v| format!("{} ({})", v.name, v.peer_urls.join(","))).collect();
     let missing = if missing.is_empty() { String::new() } else { format!("; no answer from {}", missing.join(", ")) };
+    // Without quorum nobody lists the members: who is not silent is who answers, when their number says the same.
+    let survivors: Vec<&str> = answering.iter().map(|v| v.name.as_str()).collect();
+    let survivors = match survivors.as_slice() {
+        [one] if members.len() == 1 => (*one).to_owned(),
+        several if several.len() == members.len() => format!("one of them ({})", several.join(", ")),
+        _ => format!("the host of member {}", members.join(" or ")),
+    };
     // Who was not let in has not seen that there is no quorum.
     if let Some(refused) = look.facts.live.silent.iter().find(|s| s.cause.code == CauseCode::Denied) {
         let hint = "correct user, password, CA or certificate under [etcd] on this host; it goes on by itself";
@@ -379,7 +387,11 @@ pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
                 members.join(", ")
             ),
         )
-        .hint("bring the other members back; if they are lost, save on the survivor ('lifeboat save --name survivor') and restore it: lifeboat restore-once survivor-<time>"),
+        .hint(format!(
+            "bring the other members back; if they are lost, what {survivors} holds can be kept, and what only the lost ones held cannot. Type there: \
+             'lifeboat save --name survivor', then 'lifeboat restore-once survivor', then '{}' (etcd there must start again; this host then follows by itself)",
+            look.policy.managed_by.restart()
+        )),
     )
 }
 
