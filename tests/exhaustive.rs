@@ -1,6 +1,6 @@
 //! Every combination of abstract facts with its verdict: the golden file `fixtures/bootstrap/verdicts.txt`.
 //!
-//! The facts are abstract (one value for each way in which a fact can matter), in three pages; within a page all combinations are decided on. The file
+//! The facts are abstract (one value for each way in which a fact can matter), in pages; within a page all combinations are decided on. The file
 //! shows them as a decision tree: values that lead to the same are one branch, and a fact that changes nothing is left out.
 //! `LIFEBOAT_UPDATE_VERDICTS=1 cargo test --test exhaustive` writes it anew; look at the difference before you commit it.
 
@@ -10,6 +10,8 @@
 
 #[path = "exhaustive/facts.rs"]
 mod facts;
+#[path = "exhaustive/pages.rs"]
+mod pages;
 #[path = "exhaustive/tree.rs"]
 mod tree;
 #[path = "exhaustive/words.rs"]
@@ -18,8 +20,9 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use etcd_lifeboat::core::decide::{Rule, decide, decide_without};
-use facts::{PAGES, Page};
+use etcd_lifeboat::core::decide::{Decision, Rule, decide, decide_without};
+use facts::Page;
+use pages::PAGES;
 
 struct Decided {
     lines: Vec<String>,
@@ -47,6 +50,11 @@ fn decide_all(page: &Page) -> Decided {
         let (facts, policy) = page.build(&chosen);
         let verdict = decide(&facts, &policy);
         *reached.entry(verdict.rule).or_default() += 1;
+        if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
+            // Whoever stands before it must know what to type, or what it waits for.
+            let hint = verdict.hint.as_deref().unwrap_or_default();
+            assert!(hint.len() > 20, "{} {:?} has no hint: {}", verdict.rule, verdict.decision, verdict.because);
+        }
         if !needed.contains(&verdict.rule)
             && decide_without(&facts, &policy, &[verdict.rule]).decision != verdict.decision
         {

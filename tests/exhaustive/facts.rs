@@ -2,9 +2,9 @@
 
 use etcd_lifeboat::core::decide::{ManagedBy, Policy};
 use etcd_lifeboat::core::facts::{
-    Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember,
-    LocalVoter, Memory, Observed, PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StartFlags,
-    StoreFacts,
+    Aside, Attempts, Cause, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster,
+    LocalMember, LocalVoter, Memory, Observed, PlanFacts, Request, RequestSource, RollEntry, RollState, SilentEndpoint,
+    Staging, StartFlags, StoreFacts,
 };
 use etcd_lifeboat::core::model::{
     ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName,
@@ -18,7 +18,7 @@ pub(crate) struct Dimension {
     pub(crate) values: &'static [&'static str],
 }
 
-const fn d(name: &'static str, values: &'static [&'static str]) -> Dimension {
+pub(crate) const fn d(name: &'static str, values: &'static [&'static str]) -> Dimension {
     Dimension { name, values }
 }
 
@@ -27,81 +27,6 @@ pub(crate) struct Page {
     pub(crate) name: &'static str,
     pub(crate) dimensions: &'static [Dimension],
 }
-
-/// The order of the facts is that of the tree in the golden file.
-pub(crate) const PAGES: &[Page] = &[
-    Page {
-        name: "what this host holds, remembers and was asked for",
-        dimensions: &[
-            d(
-                "data",
-                &["unknown", "in use", "none", "damaged", "of other URLs", "newest life", "older life", "no life"],
-            ),
-            d(
-                "store",
-                &[
-                    "unknown",
-                    "forgot",
-                    "empty",
-                    "restore plan",
-                    "forced plan",
-                    "forced plan taken back",
-                    "adopted life",
-                ],
-            ),
-            d("request", &["none", "pending", "done", "unknown"]),
-            d("failed", &["no", "yes"]),
-            d("memory", &["blank", "remembers", "started newest", "unknown"]),
-            d("staging", &["none", "of my mark", "of no mark", "unknown"]),
-            d(
-                "live",
-                &[
-                    "none",
-                    "newest quorate",
-                    "newest without quorum",
-                    "newest without me",
-                    "older quorate",
-                    "stranger quorate",
-                ],
-            ),
-        ],
-    },
-    Page {
-        name: "a host without data",
-        dimensions: &[
-            d("live", &["none", "newest quorate", "newest without quorum", "older quorate", "stranger quorate"]),
-            d(
-                "store",
-                &["empty", "init plan", "restore plan", "forced plan", "adopted life", "adopted life of others"],
-            ),
-            d("snapshots", &["none", "as planned", "a better one", "untrusted"]),
-            d("mark", &["none", "mine", "others"]),
-            d("taken back", &["no", "yes"]),
-            d("older life", &["of these", "of others"]),
-            d("declared lost", &["no", "yes"]),
-            d("roll call", &["all", "a majority", "alone"]),
-            d("heartbeat", &["old", "young"]),
-            d("memory", &["blank", "remembers"]),
-            d("peer_wait", &["over", "not over"]),
-        ],
-    },
-    Page {
-        name: "configuration, on a host without data",
-        dimensions: &[
-            d("managed_by", &["systemd", "kubeadm before init", "k3s"]),
-            d("roll call", &["all", "a majority", "a majority and other hosts"]),
-            d("peer_wait", &["over", "not over"]),
-            d("seed", &["elected", "this host", "another host"]),
-            d("store", &["empty", "restore plan", "restore plan of another seed"]),
-            d("snapshots", &["none", "as planned", "untrusted"]),
-            d("pin", &["none", "present", "missing"]),
-            d("broken", &["none", "the best", "more than fallback"]),
-            d("autorestore", &["on", "off"]),
-            d("state", &["new", "existing", "existing and --init-empty"]),
-            d("flags", &["agree", "force a new cluster"]),
-        ],
-    },
-];
 
 /// The names of all facts.
 pub(crate) const NAMES: &[&str] = &[
@@ -127,6 +52,10 @@ pub(crate) const NAMES: &[&str] = &[
     "broken",
     "seed",
     "state",
+    "members",
+    "plan age",
+    "recorded URLs",
+    "replace_damaged",
 ];
 
 impl Page {
@@ -238,6 +167,7 @@ fn plan(value: &str, mark: &str) -> Option<PlanFacts> {
             (PlanCause::Forced, Some("planned"))
         }
         "adopted life" | "adopted life of others" => (PlanCause::Adopted, None),
+        "life of others" => (PlanCause::Init, None),
         _ => return None,
     };
     let at = "2024-01-15T10:30:00Z".parse().unwrap();
@@ -249,7 +179,7 @@ fn plan(value: &str, mark: &str) -> Option<PlanFacts> {
         nonce: Nonce([7; 16]),
         at,
     };
-    let listed = if value == "adopted life of others" { strangers() } else { voters() };
+    let listed = if value.ends_with("life of others") { strangers() } else { voters() };
     Some(PlanFacts {
         age_seconds: None,
         plan: Plan {
@@ -291,6 +221,10 @@ fn untrusted(why: &str) -> Vec<SnapshotFact> {
     vec![SnapshotFact { name: SnapshotName::new("untrusted").unwrap(), manifest: Err(why.into()) }]
 }
 
+fn moved_aside() -> Aside {
+    Aside { generation: Generation(2), name: "member.quarantine-1".into(), cluster_id: OLDER, member_id: MemberId(1) }
+}
+
 /// More that can be in a store.
 fn stories(value: &str) -> Vec<SnapshotFact> {
     let of_newest_life = |name: &str, revision| {
@@ -323,21 +257,23 @@ fn stories(value: &str) -> Vec<SnapshotFact> {
     }
 }
 
-fn roll_call(value: &str) -> Vec<RollEntry> {
+fn roll_call(value: &str, request: &str) -> Vec<RollEntry> {
     let names: &[&str] = match value {
         "all" | "all, too old" => &["cp2", "cp3"],
         "a majority" => &["cp2"],
         "a majority and other hosts" => &["cp2", "new1", "new2"],
+        "three others for longer" => &["cp2", "cp3", "new1"],
+        "all, stopped for it" => &["cp2", "cp3"],
         _ => &[],
     };
     let entry = |name: &&str| RollEntry {
         node: node(name),
         peer_urls: voter(name).peer_urls,
-        state: RollState::Empty,
+        state: if value.ends_with("stopped for it") { RollState::Stopped(request.into()) } else { RollState::Empty },
         remembers: Generation(0),
         remembers_cluster: false,
         age_seconds: if value.ends_with("too old") { 61 } else { 5 },
-        waiting_seconds: 1,
+        waiting_seconds: if value.ends_with("for longer") { 5000 } else { 1 },
     };
     names.iter().map(entry).collect()
 }
@@ -351,6 +287,14 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         if value("staging").is_some_and(|v| v.starts_with("of my mark")) {
             p.marks = plan("restore plan", "mine").unwrap().marks;
         }
+        if is("staging", "of a mark that the seed took") {
+            p.marks = plan("restore plan", "mine, taken by the seed").unwrap().marks;
+        }
+        p.age_seconds = match value("plan age") {
+            Some("lost_after") => Some(600),
+            Some("less") => Some(599),
+            _ => None,
+        };
         p.cancelled |= is("taken back", "yes");
         p.lost = is("declared lost", "yes");
     }
@@ -372,8 +316,14 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         lives.push(older);
         lives.push(Life { cancelled: p.cancelled, request: p.plan.request.clone(), ..life(2, NEWEST, p.plan.cause) });
     }
-    let heartbeat = value("heartbeat")
-        .map(|v| HeartbeatFact { generation: Generation(2), age_seconds: if v == "young" { 10 } else { 1200 } });
+    let heartbeat = value("heartbeat").filter(|v| *v != "none").map(|v| HeartbeatFact {
+        generation: Generation(2),
+        age_seconds: match v {
+            "young" => 10,
+            "less than lost_after" => 300,
+            _ => 1200,
+        },
+    });
     let store = match value("store") {
         Some("unknown") => Observed::unknown(CauseCode::NoAnswer, "connection refused"),
         Some("forgot") => Observed::unknown(CauseCode::StoreForgot, "shows no plan"),
@@ -382,7 +332,10 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
             plan: newest,
             lives,
             heartbeat,
-            roll_call: roll_call(value("roll call").unwrap_or("alone")),
+            roll_call: roll_call(
+                value("roll call").unwrap_or("alone"),
+                if is("request", "pending") { "pending" } else { "done" },
+            ),
             snapshots,
         }),
     };
@@ -392,6 +345,7 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         v => Observed::Known(Memory {
             cluster: Some(ClusterName::new("prod").unwrap()),
             started: if v == "started newest" { vec![Generation(2)] } else { vec![] },
+            aside: if v == "moved aside for newest" { vec![moved_aside()] } else { vec![] },
             ..Memory::default()
         }),
     };
@@ -400,7 +354,11 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         "none" => Observed::Known(None),
         v => Observed::Known(Some(Staging {
             generation: Generation(2),
-            nonce: Nonce([if v.starts_with("of my mark") { 7 } else { 8 }; 16]),
+            nonce: Nonce(match v {
+                "of a mark that the seed took" => [6; 16],
+                "of no mark" => [8; 16],
+                _ => [7; 16],
+            }),
             complete: v != "of my mark, half built",
         })),
     };
@@ -415,18 +373,39 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
     let broken = |names: &[&str]| {
         names.iter().map(|n| Excluded { name: SnapshotName::new(n).unwrap(), why: "digest".into() }).collect()
     };
-    let kubeadm = is("managed_by", "kubeadm before init");
     let flags = || StartFlags {
         read_from: "/etc/default/etcd".into(),
         force_new_cluster: is("flags", "force a new cluster"),
-        manifest_present: kubeadm.then_some(false),
+        manifest_present: value("managed_by").filter(|v| v.starts_with("kubeadm")).map(|v| v == "kubeadm"),
+        data_dir: is("flags", "another data dir").then(|| "/srv/etcd".into()),
+        wal_dir: is("flags", "another WAL dir").then(|| "/srv/wal".into()),
+        initial_cluster: match value("flags") {
+            Some("the right initial cluster, existing" | "the right initial cluster, new") => {
+                Some("cp1=http://cp1:2380,cp2=http://cp2:2380,cp3=http://cp3:2380".into())
+            }
+            Some("another initial cluster") => Some("cp1=http://cp1:2380".into()),
+            _ => None,
+        },
+        initial_cluster_state: value("flags")
+            .filter(|v| v.starts_with("the right"))
+            .map(|v| if v.ends_with("new") { "new" } else { "existing" }.into()),
         ..StartFlags::default()
     };
+    let expected = is("members", "expected");
+    let mut live = live(value("live").unwrap_or("none"));
+    if expected {
+        let recorded = strangers().into_iter().chain(voters()).flat_map(|v| v.peer_urls);
+        let asked = recorded.skip(usize::from(is("recorded URLs", "one not asked"))).map(|url| SilentEndpoint {
+            url,
+            cause: Cause { code: CauseCode::NoAnswer, text: "no answer".into(), hint: None },
+        });
+        live.silent = asked.collect();
+    }
     let facts = Facts {
         data_dir: data_dir(value("data").unwrap_or("none")),
         staging,
         memory,
-        live: live(value("live").unwrap_or("none")),
+        live,
         store,
         request: match value("request").unwrap_or("none") {
             "pending" => asked("pending"),
@@ -452,13 +431,13 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         },
     };
     let policy = Policy {
-        expected_members: None,
+        expected_members: expected.then_some(3),
         lost_after_seconds: 600,
         node: node("cp1"),
-        members: voters(),
+        members: if expected { vec![voter("cp1")] } else { voters() },
         managed_by: match value("managed_by") {
             Some("k3s") => ManagedBy::K3s,
-            Some("kubeadm before init") => ManagedBy::Kubeadm,
+            Some("kubeadm before init" | "kubeadm") => ManagedBy::Kubeadm,
             _ => ManagedBy::Systemd,
         },
         data_dir: "/var/lib/etcd".into(),
@@ -478,7 +457,7 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
             Some("another host") => Some(node("cp2")),
             _ => None,
         },
-        replace_damaged: false,
+        replace_damaged: is("replace_damaged", "yes"),
         fallback: 1,
         storage_version: None,
     };

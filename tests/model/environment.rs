@@ -2,8 +2,8 @@
 
 use super::raft;
 use super::step::After;
-use super::variant::Variant;
-use super::world::{Cancel, Cause, Entry, Host, Mark, Phase, Snapshot, World, blank_host};
+use super::variant::{Safeguard, Variant};
+use super::world::{Cancel, Cause, Config, Entry, Host, Mark, Member, Phase, Snapshot, World, blank_host};
 
 /// One thing that can happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,14 @@ pub enum Action {
     DeclareLost,
     /// A person removes the member of this host.
     RemoveByHand(u8),
+    /// A person adds this host as a voter.
+    AddByHand(u8),
+    /// etcd starts on a host without a gate.
+    StartByHand(u8),
+    /// The host goes for good, with its name.
+    Leave(u8),
+    /// `expected_members`: the newest life has given no sign for `lost_after`.
+    ClockSaysLost,
     /// The agent of a live cluster records voters that people have changed.
     RecordByAgent(u8),
 }
@@ -79,6 +87,10 @@ impl Action {
             Action::CancelEnds => "and the plan is recorded as cancelled".into(),
             Action::DeclareLost => "a person declares the life lost".into(),
             Action::RemoveByHand(h) => format!("a person removes the member of {}", n(h)),
+            Action::AddByHand(h) => format!("a person adds {} as a voter", n(h)),
+            Action::StartByHand(h) => format!("etcd starts on {}, which has no gate", n(h)),
+            Action::Leave(h) => format!("{} goes for good", n(h)),
+            Action::ClockSaysLost => "the newest life has given no sign for lost_after".into(),
             Action::RecordByAgent(h) => format!("the agent on {} records the voters", n(h)),
         }
     }
@@ -90,10 +102,23 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
     let left = &world.left;
     for (i, host) in world.hosts.iter().enumerate() {
         let h = i as u8;
+        if host.phase == Phase::Gone {
+            if host.entry == Entry::Fresh {
+                all.push(Action::Age(h));
+            }
+            continue;
+        }
+        if left.gone > 0 {
+            all.push(Action::Leave(h));
+        }
+        if !variant.gated(i) && host.phase == Phase::Gate && host.member.is_some() {
+            all.push(Action::StartByHand(h));
+        }
         if left.crashes > 0 && host.phase != Phase::Gate {
             all.push(Action::Crash(h));
         }
-        if host.phase == Phase::Gate && !host.staging.is_some_and(|s| s.of_mark) && host.entry != entry(host, variant) {
+        let stands = host.phase == Phase::Gate && !host.staging.is_some_and(|s| s.of_mark) && variant.gated(i);
+        if stands && host.entry != entry(host, variant) {
             all.push(Action::Enter(h));
         }
         if !matches!(host.phase, Phase::Gate | Phase::Built(_) | Phase::LookAgain(_)) {
@@ -115,7 +140,7 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
         if left.failures > 0 && matches!(host.phase, Phase::Built(m) if m.cause == Cause::Forced) {
             all.push(Action::Fail(h));
         }
-        if left.requests > 0 && host.request.is_none() {
+        if left.requests > 0 && host.request.is_none() && variant.gated(i) {
             all.push(Action::Ask(h));
         }
     }
@@ -146,6 +171,15 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
                 && recorded(world, leader.cluster)
             {
                 all.push(Action::RemoveByHand(o as u8));
+            }
+            let elsewhere = world.hosts[o].member.is_some() || world.hosts[o].phase != Phase::Gate;
+            if left.members > 0
+                && leader.config.number(o).is_none()
+                && !elsewhere
+                && recorded(world, leader.cluster)
+                && nobody_changes(world)
+            {
+                all.push(Action::AddByHand(o as u8));
             }
         }
         if !recorded(world, leader.cluster) && nobody_changes(world) {
@@ -186,6 +220,9 @@ pub fn actions(world: &World, variant: &Variant) -> Vec<Action> {
         }
         None => {}
     }
+    if variant.expected.is_some() && world.newest() > world.quiet && never_again(world) {
+        all.push(Action::ClockSaysLost);
+    }
     if left.declared > 0 && world.plans.last().is_some_and(|p| !p.lost) {
         all.push(Action::DeclareLost);
     }
@@ -199,6 +236,14 @@ fn entry(host: &Host, variant: &Variant) -> Entry {
         (Some(_), Some(r)) if variant.k3s && !host.request_failed => Entry::Stopped(r),
         _ => host.entry,
     }
+}
+
+/// What the clock may be taken to say: fewer hosts than a majority of the newest life's voters are left anywhere, and its heartbeat is old.
+fn never_again(world: &World) -> bool {
+    let config = world.plan(world.newest()).ghost_config;
+    let left =
+        (0..world.hosts.len()).filter(|h| config.voters() & (1 << h) != 0 && world.hosts[*h].phase != Phase::Gone);
+    (left.count() as u32) < config.majority() && !matches!(world.heartbeat, Some((_, true)))
 }
 
 /// Whether the configuration in effect is the one that was recorded last.
@@ -258,13 +303,17 @@ pub fn act(world: &World, variant: &Variant, action: Action) -> After {
             raft::count_disks(&mut next);
         }
         Action::Age(h) => {
-            left.expiries -= 1;
+            left.expiries = left.expiries.saturating_sub(u8::from(world.hosts[host(h)].phase != Phase::Gone));
             next.hosts[host(h)].entry = Entry::Stale;
         }
         Action::Arrive(h) => {
             let host = &mut next.hosts[host(h)];
             host.in_flight = false;
-            host.entry = Entry::Fresh;
+            // The product waits for a renewal that is on its way before it withdraws; k3s rests on that.
+            let in_order = variant.k3s && !variant.lacks(Safeguard::RenewalsInOrder);
+            if !(in_order && host.entry == Entry::Withdrawn) {
+                host.entry = Entry::Fresh;
+            }
         }
         Action::Eject(h) => next.hosts[host(h)].phase = Phase::Gate,
         Action::Replicate(h) => {
@@ -341,6 +390,39 @@ pub fn act(world: &World, variant: &Variant, action: Action) -> After {
                 return Some(Err(e));
             }
         }
+        Action::AddByHand(o) => {
+            let o = host(o);
+            // By the leader of the life that it is no member of.
+            let leader = raft::leaders(world).into_iter().find(|l| l.config.number(o).is_none())?;
+            let g = world.life(leader.cluster)?;
+            next.left.members -= 1;
+            let number = next.plan(g).next_number[o];
+            next.plan_mut(g).next_number[o] += 1;
+            let new_urls = next.hosts[o].new_urls;
+            if let Err(e) =
+                raft::commit(&mut next, &leader, leader.grants, true, |m| m.config.add_voter(o, number, new_urls))
+            {
+                return Some(Err(e));
+            }
+            // Its etcd is started by hand, too, where no gate is asked.
+            if !variant.gated(o) {
+                next.plan_mut(g).ghost_fresh |= 1 << o;
+                let config = Config::default();
+                let cluster = leader.cluster;
+                next.hosts[o].member =
+                    Some(Member { cluster, number, index: 0, writes: 0, config, new_urls, virgin: false });
+                next.hosts[o].phase = Phase::Running;
+            }
+        }
+        Action::StartByHand(h) => next.hosts[host(h)].phase = Phase::Running,
+        Action::Leave(h) => {
+            left.gone -= 1;
+            let old = next.hosts[host(h)].clone();
+            next.hosts[host(h)] =
+                Host { phase: Phase::Gone, entry: old.entry, entry_remembers: old.entry_remembers, ..blank_host() };
+            raft::count_disks(&mut next);
+        }
+        Action::ClockSaysLost => next.quiet = world.newest(),
         Action::RecordByAgent(h) => {
             let leader = raft::leaders(world).into_iter().find(|l| l.host == host(h))?;
             let g = world.life(leader.cluster)?;

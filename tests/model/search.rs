@@ -43,7 +43,7 @@ pub fn broken(world: &World, variant: &Variant) -> Option<String> {
     for leader in raft::leaders(world) {
         let Some(g) = world.life(leader.cluster) else { continue };
         if world.plan(g).cancelled {
-            return Some(format!("a life that was taken back serves: {g}"));
+            return Some(format!("I5: life {g} serves, which was taken back"));
         }
         let dead = (g + 1..=world.newest()).find(|later| {
             matches!(world.plan(*later).cause, Cause::Init | Cause::Restore) && !world.plan(*later).cancelled
@@ -75,7 +75,7 @@ pub fn successors(world: &World, variant: &Variant, decider: &mut Decider) -> Ve
         all.extend(after(world, variant, decider, action).map(|next| (action, next)));
     }
     for (h, host) in world.hosts.iter().enumerate() {
-        if !matches!(host.phase, Phase::Gate | Phase::Built(_) | Phase::LookAgain(_)) {
+        if !matches!(host.phase, Phase::Gate | Phase::Built(_) | Phase::LookAgain(_)) || !variant.gated(h) {
             continue;
         }
         for (v, view) in view::views(world, variant, h).iter().enumerate() {
@@ -126,6 +126,7 @@ pub fn search(variant: &Variant, limit: usize, every: usize) -> Found {
                     let mut way = trace(&from, start, here);
                     way.push(action);
                     found.broken = Some((why, tell(variant, &way)));
+                    found.complete = false;
                     break 'all;
                 }
                 let Some(next) = next else { continue };

@@ -5,8 +5,8 @@ use etcd_lifeboat::core::plan::PlanCause;
 
 use super::raft;
 use super::variant::{Safeguard, Variant};
-use super::view::{Decider, View};
-use super::world::{Cause, Config, Entry, Goal, MOST, Making, Mark, Member, Phase, Plan, Staging, World};
+use super::view::{self, Decider, View};
+use super::world::{Cause, Config, Entry, Goal, MOST, Making, Mark, Member, PIN, Phase, Plan, Staging, World};
 
 /// The world after a step, or what is broken by it. `None`: nothing happens.
 pub type After = Option<Result<World, String>>;
@@ -15,7 +15,7 @@ fn number_of(name: &str) -> u8 {
     name[1..].parse().unwrap()
 }
 
-fn making(decision: &Decision) -> Option<Making> {
+fn making(decision: &Decision, members: u8) -> Option<Making> {
     let Decision::MakePlan(draft) = decision else { return None };
     Some(Making {
         generation: draft.generation.0 as u8,
@@ -26,7 +26,8 @@ fn making(decision: &Decision) -> Option<Making> {
             PlanCause::Adopted => Cause::Adopted,
         },
         snapshot: draft.snapshot.as_ref().map(|s| number_of(s.as_str())),
-        request: draft.request.as_ref().map(|r| number_of(r)),
+        request: draft.request.as_ref().map(|r| view::request_of(r)),
+        members,
     })
 }
 
@@ -69,7 +70,7 @@ fn start(world: &mut World, h: usize) -> Result<(), String> {
 
 /// A look of `h`, and where its decision leads.
 pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, view: &View) -> After {
-    let (rule, decision) = decider.decide(variant, view);
+    let (rule, decision, members) = decider.decide(variant, view);
     let mut next = world.clone();
     let host = &mut next.hosts[h];
     match host.phase {
@@ -83,7 +84,7 @@ pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, v
                 }
             }
             Decision::MakePlan(_) => {
-                let plan = making(&decision)?;
+                let plan = making(&decision, members)?;
                 if plan.generation > world.left.generations {
                     return None;
                 }
@@ -113,11 +114,11 @@ pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, v
             Decision::Wait { .. } | Decision::Refuse { .. } => return None,
         },
         Phase::Built(plan) => {
-            if making(&decision) == Some(plan) {
-                if view.store_is_unknown() {
-                    return Some(Err("I5: a plan is made while the store is unknown".into()));
+            if making(&decision, members) == Some(plan) {
+                if let Some(e) = not_to_be_planned(world, variant, view, plan) {
+                    return Some(Err(e));
                 }
-                let counted = view.present();
+                let counted = view.present() & plan.members;
                 let unmarked = |newest: &Plan| {
                     (0..MOST).filter(|o| newest.marks[*o].is_none()).fold(0u8, |all, o| all | 1 << o) & newest.listed
                 };
@@ -148,13 +149,46 @@ pub fn look(world: &World, variant: &Variant, decider: &mut Decider, h: usize, v
     Some(Ok(next))
 }
 
+/// I5 and I6, at the last look before the plan.
+fn not_to_be_planned(world: &World, variant: &Variant, view: &View, plan: Making) -> Option<String> {
+    if view.store_is_unknown() {
+        return Some("I5: a plan is made while the store is unknown".into());
+    }
+    let all_stand = plan.members & !view.present() == 0;
+    if plan.cause != Cause::Forced && view.heartbeat_is_young() && !all_stand {
+        return Some(format!("I5: plan {} is made while a heartbeat is young", plan.generation));
+    }
+    let planned = plan.snapshot? as usize;
+    let best = world.best()?;
+    let rank = |i: usize| world.rank(&world.snapshots[i]);
+    let named = match plan.cause {
+        Cause::Forced => variant.requested,
+        _ if plan.request == Some(PIN) => Some(0),
+        _ => None,
+    };
+    // Whether a life may have begun with what the configuration names.
+    let pin_used = world.plans.iter().any(|p| p.request == Some(PIN) && !p.cancelled && p.ghost_fresh != 0)
+        || world.hosts.iter().any(|h| h.consumed & (1 << PIN) != 0);
+    match named {
+        Some(named) => (planned != named as usize)
+            .then(|| format!("I6: plan {} restores s{planned}, and a person has named s{named}", plan.generation)),
+        None if plan.cause == Cause::Restore && variant.pinned && !pin_used => Some(format!(
+            "I6: plan {} restores s{planned} as the best, and the configuration names s0",
+            plan.generation
+        )),
+        None => (rank(planned) < rank(best))
+            .then(|| format!("I6: plan {} restores s{planned}, and s{best} is better", plan.generation)),
+    }
+}
+
 /// I6, at the last look before the mark.
 fn not_the_best(world: &World, _variant: &Variant, goal: Goal) -> Option<String> {
     let Goal::Apply(g) = goal else { return None };
     let plan = world.plan(g);
     let (planned, best) = (plan.snapshot? as usize, world.best()?);
     let rank = |i: usize| world.rank(&world.snapshots[i]);
-    (plan.cause == Cause::Restore && rank(planned) < rank(best))
+    // What a person has named was looked at when the plan was made, and is the only one that it ever restores.
+    (plan.cause == Cause::Restore && plan.request != Some(PIN) && rank(planned) < rank(best))
         .then(|| format!("I6: plan {g} is applied with snapshot s{planned}, and s{best} is better"))
 }
 
@@ -268,7 +302,7 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
             Ok(())
         }
         Phase::Running => return promote(world, variant, h),
-        Phase::Gate | Phase::Built(_) | Phase::LookAgain(_) => return None,
+        Phase::Gate | Phase::Built(_) | Phase::LookAgain(_) | Phase::Gone => return None,
     };
     Some(done.map(|()| next))
 }
@@ -323,11 +357,20 @@ fn create(next: &mut World, variant: &Variant, h: usize, plan: Making) -> Result
     }
     if plan.cause != Cause::Forced
         && let Some(older) = raft::leaders(next).first()
-        && variant.dead_stay_dead
+        && variant.none_beside
     {
         return Err(format!("I5: plan {} is made while cluster {} serves", plan.generation, older.cluster));
     }
-    let listed = variant.configured(next.hosts.len() as u8);
+    let listed = plan.members;
+    // It was renewed after the last look: then who wrote it holds data, or did a moment ago.
+    let holds_data = |h: &super::world::Host| h.member.is_some();
+    if plan.cause != Cause::Forced
+        && matches!(next.heartbeat, Some((_, true)))
+        && next.hosts.iter().any(holds_data)
+        && !variant.lacks(Safeguard::FreshHeartbeat)
+    {
+        return Err(format!("I5: plan {} is made while a heartbeat is young", plan.generation));
+    }
     let urls = next.urls();
     let cluster = match next.plans.first() {
         Some(first) if variant.lacks(Safeguard::FreshToken) => first.cluster,
@@ -339,6 +382,8 @@ fn create(next: &mut World, variant: &Variant, h: usize, plan: Making) -> Result
         {
             return Err(format!("I7: request r{request} is consumed a second time, by plan {}", plan.generation));
         }
+    }
+    if plan.cause == Cause::Forced || plan.request == Some(PIN) {
         let kept = plan.snapshot.map_or(0, |s| next.snapshots[s as usize].writes);
         next.ghost_excused |= next.ghost_acked & !kept;
     }

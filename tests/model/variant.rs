@@ -31,6 +31,8 @@ pub enum Safeguard {
     PutBackItsOwn,
     /// Voters are recorded before a member is removed or promoted, not after it.
     VotersBefore,
+    /// P2: a young heartbeat means that a cluster lives elsewhere.
+    FreshHeartbeat,
 }
 
 /// A bounded world.
@@ -53,11 +55,21 @@ pub struct Variant {
     pub spooled: bool,
     /// A heartbeat is written.
     pub heartbeat: bool,
-    /// Members that the configuration names; 0: all hosts.
+    /// Members that the configuration names; 0: all hosts. The others have no gate: etcd starts there as it is.
     pub members: u8,
+    /// `expected_members`: the roll call tells who the members are.
+    pub expected: Option<u8>,
+    /// The configuration names the snapshot `s0`.
+    pub pinned: bool,
+    /// Requests name this snapshot; none: the latest.
+    pub requested: Option<u8>,
     /// A life that a plan has declared dead must not serve again. Not asked where entries may arrive late: see tests/README.md.
     pub dead_stay_dead: bool,
+    /// No plan that nobody asked for is made beside a life that serves. Not asked where entries may arrive late: see tests/README.md.
+    pub none_beside: bool,
     pub without: Option<Safeguard>,
+    /// The invariant that breaks without it.
+    pub breaks: &'static str,
 }
 
 impl Variant {
@@ -74,18 +86,28 @@ impl Variant {
             spooled: false,
             heartbeat: false,
             members: 0,
+            expected: None,
+            pinned: false,
+            requested: None,
             dead_stay_dead: true,
+            none_beside: true,
             without: None,
+            breaks: "",
         }
     }
 
     /// No host is special by the configuration.
     pub fn symmetric(&self) -> bool {
-        self.static_seed.is_none() && self.members == 0
+        self.static_seed.is_none() && self.members == 0 && self.expected.is_none()
     }
 
     pub fn configured(&self, hosts: u8) -> u8 {
         if self.members == 0 { (1 << hosts) - 1 } else { self.members }
+    }
+
+    /// Whether lifeboat runs on this host.
+    pub fn gated(&self, h: usize) -> bool {
+        self.members == 0 || self.members & (1 << h) != 0
     }
 
     pub fn lacks(&self, safeguard: Safeguard) -> bool {

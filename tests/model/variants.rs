@@ -23,6 +23,16 @@ fn lost(hosts: usize, left: Budget) -> World {
     World::blank(hosts, left).with_snapshot()
 }
 
+/// A life of two, and a third host that lifeboat does not know.
+fn pair(left: Budget) -> World {
+    World::blank(3, left).with_life(Cause::Init, 0b011, 0b011).with_snapshot()
+}
+
+/// A life of two, and two hosts under new names.
+fn pair_and_new_names(left: Budget) -> World {
+    World::blank(4, left).with_life(Cause::Init, 0b0011, 0b0011).with_snapshot()
+}
+
 /// A life of three whose members were removed until one was left, which is recorded. The two others stand empty.
 fn shrunk(left: Budget) -> World {
     let mut world = formed(3, left);
@@ -90,6 +100,18 @@ pub fn short() -> Vec<Variant> {
         Variant::new("shrunk, forced", shrunk(Budget { requests: 1, ..calm(2) })),
         Variant::new("shrunk, taken back", shrunk_and_taken_back(calm(3))),
         Variant::new("taken back half way", following(Budget { crashes: 1, cancels: 1, wipes: 1, ..calm(3) })),
+        Variant { heartbeat: true, ..Variant::new("heartbeat", formed(3, Budget { wipes: 2, ..calm(2) })) },
+        Variant::new("stale entries", lost(3, Budget { expiries: 1, ..calm(1) })),
+        Variant { members: 0b011, ..Variant::new("added by hand", pair(Budget { members: 1, wipes: 1, ..calm(2) })) },
+        Variant { pinned: true, ..Variant::new("pinned", lost(3, calm(1)).with_better_snapshot()) },
+        Variant {
+            requested: Some(0),
+            ..Variant::new(
+                "forced by name",
+                formed(3, Budget { requests: 1, crashes: 2, ..calm(2) }).with_better_snapshot(),
+            )
+        },
+        Variant { expected: Some(2), ..Variant::new("new names", pair_and_new_names(Budget { gone: 2, ..calm(2) })) },
         Variant { k3s: true, ..Variant::new("k3s", lost(3, calm(1))) },
         Variant {
             k3s: true,
@@ -154,7 +176,44 @@ pub fn long() -> Vec<Variant> {
             "members removed by hand",
             formed(3, Budget { members: 2, wipes: 1, crashes: 1, writes: 1, ..calm(2) }),
         ),
-        Variant { heartbeat: true, ..Variant::new("heartbeat", formed(3, Budget { wipes: 2, writes: 1, ..calm(2) })) },
+        Variant {
+            members: 0b011,
+            ..Variant::new(
+                "members added by hand",
+                pair(Budget { members: 2, wipes: 2, crashes: 1, writes: 1, ..calm(2) }),
+            )
+        },
+        Variant::new("adopted alone, members by hand", {
+            World::blank(3, Budget { members: 2, crashes: 1, wipes: 1, ..calm(2) })
+                .with_life(Cause::Adopted, 1, 1)
+                .with_snapshot()
+        }),
+        Variant {
+            heartbeat: true,
+            ..Variant::new("heartbeat", formed(3, Budget { wipes: 2, crashes: 1, writes: 1, ..calm(2) }))
+        },
+        Variant::new("stale entries", lost(3, Budget { expiries: 2, crashes: 1, wipes: 1, ..calm(2) })),
+        Variant {
+            pinned: true,
+            ..Variant::new("pinned", lost(3, Budget { crashes: 1, wipes: 1, ..calm(2) }).with_better_snapshot())
+        },
+        Variant {
+            requested: Some(0),
+            ..Variant::new(
+                "forced by name",
+                formed(3, Budget { requests: 1, crashes: 2, wipes: 1, writes: 1, ..calm(2) }).with_better_snapshot(),
+            )
+        },
+        Variant {
+            expected: Some(2),
+            ..Variant::new("new names", pair_and_new_names(Budget { gone: 2, crashes: 1, wipes: 1, ..calm(2) }))
+        },
+        Variant {
+            expected: Some(3),
+            ..Variant::new("new names, three", {
+                World::blank(5, Budget { gone: 3, ..calm(2) }).with_life(Cause::Init, 0b111, 0b111).with_snapshot()
+            })
+        },
         Variant::new("declared lost", formed(3, Budget { declared: 1, wipes: 1, crashes: 1, ..calm(2) })),
         Variant {
             dead_stay_dead: false,
@@ -230,63 +289,71 @@ fn two_of_three_lost(left: Budget) -> World {
     world
 }
 
-/// Each safeguard, and a world in which it is missed.
+/// An adopted life of one host was taken for lost, since its data had been moved aside by hand, and a plan of all has taken over; the two others follow
+/// it. Then a person has forced a plan, for which the first host has built, and which is taken back. What lies aside there is not of that plan.
+fn empty_and_marked(left: Budget) -> World {
+    let mut world = World::blank(3, left).with_life(Cause::Adopted, 0b001, 0b001).with_snapshot();
+    let old = world.hosts[0].member.take();
+    world = world.with_life(Cause::Restore, 0b111, 0b110).with_life(Cause::Forced, 0b111, 0);
+    for host in &mut world.hosts[1..] {
+        if let Some(m) = &mut host.member {
+            m.writes = 1;
+        }
+    }
+    for plan in &mut world.plans[1..] {
+        plan.snapshot = Some(0);
+    }
+    world.plans[2].marks[0] = Some(Mark::Apply);
+    let host = &mut world.hosts[0];
+    host.aside = old.map(|m| (0, m)).into_iter().collect();
+    host.started |= 1 << 3;
+    host.highest = 3;
+    host.staging = Some(Staging { generation: 3, of_mark: true });
+    host.phase = Phase::MoveAside(Goal::Apply(3));
+    world
+}
+
+/// k3s: the seed has restored and serves alone; a renewal from before that is still on its way. The last host lost its disk.
+fn renewal_on_its_way(left: Budget) -> World {
+    let mut world = planned(3, left);
+    let one = Config::planned(1, 0);
+    let plan = &mut world.plans[0];
+    (plan.initial, plan.ghost_config, plan.ghost_served, plan.ghost_fresh) = (one, one, true, 0b101);
+    (plan.marks[0], plan.marks[2]) = (Some(Mark::Apply), Some(Mark::Join));
+    (world.hosts[0].started, world.hosts[2].started) = (1 << 1, 1 << 1);
+    let seed = &mut world.hosts[0];
+    seed.member =
+        Some(Member { cluster: 1, number: 0, index: 1, writes: 1, config: one, new_urls: false, virgin: false });
+    (seed.phase, seed.entry, seed.in_flight) = (Phase::Running, Entry::Withdrawn, true);
+    world
+}
+
+/// Each safeguard, a world in which it is missed, and the invariant that breaks then. With it, the same world holds.
 pub fn without() -> Vec<Variant> {
-    let v = |safeguard, begin| Variant { without: Some(safeguard), ..Variant::new("", begin) };
+    let v = |safeguard, breaks, begin| Variant { without: Some(safeguard), breaks, ..Variant::new("", begin) };
     let mut restored_late = two_of_three_lost(calm(2));
+    restored_late.spooled = Some(Snapshot { cluster: 1, writes: 0b11, voters: 0b111 });
     // Two of three run; the third was never started, and has other URLs than the plan says.
     let mut renamed = World::blank(3, Budget { replaced: 1, ..calm(1) }).with_life(Cause::Init, 0b111, 0b011);
     renamed.hosts[2].new_urls = true;
-    restored_late.spooled = Some(Snapshot { cluster: 1, writes: 0b11, voters: 0b111 });
+    // Two of three run; the third was never started.
+    let never_started = World::blank(3, Budget { wipes: 1, ..calm(1) }).with_life(Cause::Init, 0b111, 0b011);
+    let adopted = World::blank(3, calm(2)).with_life(Cause::Adopted, 1, 1).with_snapshot();
     vec![
-        v(Safeguard::MarkAtApply, planned(3, Budget { wipes: 1, ..calm(1) })),
-        // Two of three run; the third was never started.
-        v(Safeguard::MarkAtJoin, World::blank(3, Budget { wipes: 1, ..calm(1) }).with_life(Cause::Init, 0b111, 0b011)),
+        v(Safeguard::MarkAtApply, "I3", planned(3, Budget { wipes: 1, ..calm(1) })),
+        v(Safeguard::MarkAtJoin, "I3", never_started),
         // It joins with new URLs, and gets its old ones back after that.
-        Variant { change_urls: true, ..v(Safeguard::MarkAtJoinAnew, renamed) },
-        v(Safeguard::HealthyStarts, formed(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })),
-        v(Safeguard::FreshToken, two_of_three_lost(Budget { writes: 1, ..calm(2) })),
-        v(Safeguard::StoreUnknown, lost(3, calm(1))),
-        v(Safeguard::RecordedVoters, World::blank(3, calm(2)).with_life(Cause::Adopted, 1, 1).with_snapshot()),
-        Variant { spooled: true, ..v(Safeguard::StillTheBest, restored_late) },
-        v(Safeguard::PutBackItsOwn, {
-            // The first host was removed and joined again long ago; what it had then still lies there. Then it lost its disk's newer part.
-            let mut world = following(Budget { cancels: 1, crashes: 1, ..calm(2) });
-            let old = world.hosts[0].member.take();
-            world.hosts[0].aside = old.map(|m| (0, Member { writes: 1, index: 1, ..m })).into_iter().collect();
-            // Of the two others, one has not received the newest write.
-            if let Some(m) = &mut world.hosts[1].member {
-                (m.index, m.writes) = (1, 1);
-            }
-            world
-        }),
-        Variant {
-            k3s: true,
-            dead_stay_dead: false,
-            ..v(Safeguard::RenewalsInOrder, {
-                // The seed has restored and serves alone; a renewal from before that is still on its way. The last host lost its disk.
-                let mut world = planned(3, calm(2));
-                let one = Config::planned(1, 0);
-                let plan = &mut world.plans[0];
-                (plan.initial, plan.ghost_config, plan.ghost_served, plan.ghost_fresh) = (one, one, true, 0b101);
-                (plan.marks[0], plan.marks[2]) = (Some(Mark::Apply), Some(Mark::Join));
-                (world.hosts[0].started, world.hosts[2].started) = (1 << 1, 1 << 1);
-                let seed = &mut world.hosts[0];
-                seed.member = Some(Member {
-                    cluster: 1,
-                    number: 0,
-                    index: 1,
-                    writes: 1,
-                    config: one,
-                    new_urls: false,
-                    virgin: false,
-                });
-                (seed.phase, seed.entry, seed.in_flight) = (Phase::Running, Entry::Withdrawn, true);
-                world
-            })
-        },
-        v(Safeguard::WithdrawnEntries, followed(calm(2))),
-        v(Safeguard::MarksTakenBySeed, followed(calm(2))),
+        Variant { change_urls: true, ..v(Safeguard::MarkAtJoinAnew, "I3", renamed) },
+        v(Safeguard::HealthyStarts, "I2", formed(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })),
+        v(Safeguard::FreshToken, "I9", two_of_three_lost(Budget { writes: 1, ..calm(2) })),
+        v(Safeguard::StoreUnknown, "I5", lost(3, calm(1))),
+        v(Safeguard::RecordedVoters, "I5", adopted),
+        Variant { spooled: true, ..v(Safeguard::StillTheBest, "I6", restored_late) },
+        v(Safeguard::PutBackItsOwn, "I4", empty_and_marked(Budget { cancels: 1, crashes: 1, ..calm(3) })),
+        Variant { k3s: true, ..v(Safeguard::RenewalsInOrder, "I5", renewal_on_its_way(calm(2))) },
+        v(Safeguard::WithdrawnEntries, "I5", followed(calm(2))),
+        v(Safeguard::MarksTakenBySeed, "I5", followed(calm(2))),
+        Variant { heartbeat: true, ..v(Safeguard::FreshHeartbeat, "I5", formed(3, Budget { wipes: 2, ..calm(2) })) },
     ]
 }
 
@@ -294,6 +361,7 @@ pub fn without() -> Vec<Variant> {
 pub fn without_long() -> Vec<Variant> {
     vec![Variant {
         without: Some(Safeguard::VotersBefore),
+        breaks: "I5",
         ..Variant::new("", formed(5, Budget { wipes: 3, crashes: 2, ..calm(2) }))
     }]
 }

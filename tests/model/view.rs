@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use etcd_lifeboat::core::decide::{Decision, ManagedBy, Policy, Rule, Verdict, decide_without};
+use etcd_lifeboat::core::decide::{Decision, ManagedBy, Policy, Rule, Verdict, decide_without, members_of_now};
 use etcd_lifeboat::core::facts::{
-    Aside, Attempts, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster, LocalMember,
-    LocalVoter, Memory, Observed, PlanFacts, Request, RequestSource, RollEntry, RollState, Staging, StoreFacts,
+    Aside, Attempts, Cause, CauseCode, Configuration, DataDir, Facts, HeartbeatFact, Life, Live, LiveCluster,
+    LocalMember, LocalVoter, Memory, Observed, PlanFacts, Request, RequestSource, RollEntry, RollState, SilentEndpoint,
+    Staging, StoreFacts,
 };
 use etcd_lifeboat::core::model::{
     ClusterId, ClusterName, Generation, MemberId, NodeName, Nonce, Revision, Sha256, SnapshotName,
@@ -18,7 +19,7 @@ use etcd_lifeboat::core::select::{Candidate, SnapshotFact};
 
 use super::raft;
 use super::variant::{Safeguard, Variant};
-use super::world::{self, Config, Entry, MOST, Mark, Member, World};
+use super::world::{self, Config, Entry, MOST, Mark, Member, PIN, World};
 
 /// A cluster that answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +76,8 @@ pub struct View {
     store: Option<Rc<SeenStore>>,
     /// The store did not answer, and that was taken for an empty one.
     blanked: bool,
+    /// By the store's clock, the newest life has given no sign for long.
+    quiet: bool,
 }
 
 /// All views that a look of `h` may come to.
@@ -153,6 +156,7 @@ pub fn look(world: &World, variant: &Variant, h: usize, see: u8, reads: bool, st
         live,
         store: store.map(Rc::new),
         blanked,
+        quiet: world.quiet > 0 && world.quiet == world.newest(),
     }
 }
 
@@ -240,7 +244,12 @@ fn members(cluster: u8, config: Config) -> Vec<LocalVoter> {
 }
 
 fn request_id(r: u8) -> String {
-    format!("r{r}")
+    if r == PIN { "pin:s0".into() } else { format!("r{r}") }
+}
+
+/// The request with this id.
+pub fn request_of(id: &str) -> u8 {
+    if id.starts_with("pin:") { PIN } else { id[1..].parse().unwrap() }
 }
 
 fn nonce(generation: u8, of_mark: bool) -> Nonce {
@@ -290,7 +299,7 @@ impl View {
             nonce: nonce(0, false),
         });
         PlanFacts {
-            age_seconds: None,
+            age_seconds: Some(if self.quiet { 1_000_000 } else { 0 }),
             plan: Plan {
                 generation,
                 cause: cause(seen.cause),
@@ -376,8 +385,23 @@ impl View {
         .without_ended_lives()
     }
 
+    /// Recorded URLs at which nobody answered. Only `expected_members` looks at them.
+    fn silent(&self) -> Vec<SilentEndpoint> {
+        let newest = self.store.as_ref().and_then(|s| s.plans.last());
+        let recorded = newest.map_or(0, |p| p.records.iter().fold(p.listed, |all, r| all | r.0));
+        let answering = self.live.iter().fold(0, |all, c| all | c.answering);
+        let silent = (0..MOST).filter(|h| recorded & !answering & (1 << h) != 0);
+        silent
+            .flat_map(|h| [urls_of(h, false), urls_of(h, true)].concat())
+            .map(|url| SilentEndpoint {
+                url,
+                cause: Cause { code: CauseCode::NoAnswer, text: "no answer".into(), hint: None },
+            })
+            .collect()
+    }
+
     /// The facts of this view.
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self, variant: &Variant) -> Facts {
         let data_dir = match &self.member {
             None => DataDir::Empty,
             Some(m) => {
@@ -435,7 +459,7 @@ impl View {
                             .collect(),
                     })
                     .collect(),
-                silent: vec![],
+                silent: if variant.expected.is_some() { self.silent() } else { vec![] },
             },
             store: match &self.store {
                 Some(s) => Observed::Known(self.store_facts(s)),
@@ -443,7 +467,7 @@ impl View {
             },
             request: Observed::Known(self.request.map(|r| Request {
                 id: request_id(r),
-                snapshot: "latest".into(),
+                snapshot: variant.requested.map_or_else(|| "latest".into(), |s| snapshot_name(s as usize)),
                 found_in: "a file".into(),
                 source: RequestSource::File,
             })),
@@ -461,15 +485,18 @@ impl View {
 
     fn policy(&self, variant: &Variant) -> Policy {
         Policy {
-            expected_members: None,
+            expected_members: variant.expected.map(u32::from),
             lost_after_seconds: 600,
             node: node(self.me as usize),
-            members: voters(variant.configured(self.hosts), self.urls),
+            members: match variant.expected {
+                Some(_) => voters(1 << self.me, self.urls),
+                None => voters(variant.configured(self.hosts), self.urls),
+            },
             managed_by: if variant.k3s { ManagedBy::K3s } else { ManagedBy::Systemd },
             data_dir: "/var/lib/etcd".into(),
             wal_dir: None,
             autorestore: true,
-            pinned: None,
+            pinned: variant.pinned.then(|| SnapshotName::new("s0").unwrap()),
             existing_only: false,
             init_empty: false,
             peer_wait_seconds: 120,
@@ -491,6 +518,11 @@ impl View {
             .fold(1 << self.me, |all, (h, _)| all | 1 << h)
     }
 
+    /// The heartbeat, as this view shows it, is young.
+    pub fn heartbeat_is_young(&self) -> bool {
+        self.store.as_ref().is_some_and(|s| matches!(s.heartbeat, Some((_, true))))
+    }
+
     pub fn store_is_unknown(&self) -> bool {
         self.blanked || self.store.is_none()
     }
@@ -504,23 +536,30 @@ impl View {
 /// Remembers what was decided on a view.
 #[derive(Default)]
 pub struct Decider {
-    known: HashMap<View, (Rule, Decision)>,
+    known: HashMap<View, (Rule, Decision, u8)>,
 }
 
 impl Decider {
-    /// The product's decision.
-    pub fn decide(&mut self, variant: &Variant, view: &View) -> (Rule, Decision) {
+    /// The product's decision, and the members that a plan of now would have.
+    pub fn decide(&mut self, variant: &Variant, view: &View) -> (Rule, Decision, u8) {
         if let Some(known) = self.known.get(view) {
             return known.clone();
         }
         let verdict = Self::verdict(variant, view);
-        self.known.insert(view.clone(), (verdict.rule, verdict.decision.clone()));
-        (verdict.rule, verdict.decision)
+        let members = members_of_now(&view.facts(variant), &view.policy(variant));
+        let members = (0..MOST).filter(|h| members.iter().any(|m| m.name == node(*h))).fold(0, |all, h| all | 1 << h);
+        let decided = (verdict.rule, verdict.decision, members);
+        self.known.insert(view.clone(), decided.clone());
+        decided
     }
 
     pub fn verdict(variant: &Variant, view: &View) -> Verdict {
-        let left_out: &[Rule] = if variant.without == Some(Safeguard::HealthyStarts) { &[Rule::D7] } else { &[] };
-        decide_without(&view.facts(), &view.policy(variant), left_out)
+        let left_out: &[Rule] = match variant.without {
+            Some(Safeguard::HealthyStarts) => &[Rule::D7],
+            Some(Safeguard::FreshHeartbeat) => &[Rule::P2],
+            _ => &[],
+        };
+        decide_without(&view.facts(variant), &view.policy(variant), left_out)
     }
 
     /// Views that were decided on.

@@ -2,6 +2,8 @@
 //!
 //! A state is small and hashable. Fields named `ghost_*` are not seen by any host: only the checks read them.
 
+/// The request that stands for a snapshot that the configuration names.
+pub const PIN: u8 = 7;
 /// Most hosts in one world.
 pub const MOST: usize = 5;
 /// Set in a configuration entry of a learner.
@@ -57,6 +59,11 @@ impl Config {
 
     pub fn add_learner(&mut self, h: usize, number: u8, new_urls: bool) {
         self.0[h] = (number + 1) | LEARNER | if new_urls { NEW_URLS } else { 0 };
+    }
+
+    pub fn add_voter(&mut self, h: usize, number: u8, new_urls: bool) {
+        self.add_learner(h, number, new_urls);
+        self.promote(h);
     }
 
     pub fn promote(&mut self, h: usize) {
@@ -124,6 +131,8 @@ pub struct Making {
     /// Index of the snapshot.
     pub snapshot: Option<u8>,
     pub request: Option<u8>,
+    /// Its voters.
+    pub members: u8,
 }
 
 /// How far a host has come. Between any two the world may change, and the host may crash.
@@ -169,6 +178,8 @@ pub enum Phase {
     MakeRoom(u8),
     /// Decided to put its older data back.
     PutBack(u8),
+    /// Gone for good, and its name with it.
+    Gone,
 }
 
 /// A host's entry in the roll call.
@@ -283,6 +294,8 @@ pub struct Budget {
     pub delayed: u8,
     /// Entries that age while their host is not there.
     pub expiries: u8,
+    /// Hosts that go for good.
+    pub gone: u8,
 }
 
 /// A person's `restore-once --cancel` on its way.
@@ -302,6 +315,8 @@ pub struct World {
     /// The life that wrote the heartbeat, and whether it is young.
     pub heartbeat: Option<(u8, bool)>,
     pub cancel: Option<Cancel>,
+    /// The life that the store's clock has told to be lost, with `expected_members`; 0: none.
+    pub quiet: u8,
     pub left: Budget,
     /// Next write.
     pub next_write: u8,
@@ -391,6 +406,9 @@ impl World {
             if let Phase::Barring(_, todo) = &mut host.phase {
                 *todo = permuted(*todo, order);
             }
+            if let Phase::Barring(making, _) | Phase::Built(making) = &mut host.phase {
+                making.members = permuted(making.members, order);
+            }
         }
         for p in &mut self.plans {
             p.seed = order.iter().position(|old| *old == p.seed as usize).unwrap_or(0) as u8;
@@ -425,12 +443,28 @@ impl World {
             spooled: None,
             heartbeat: None,
             cancel: None,
+            quiet: 0,
             left,
             next_write: 0,
             next_request: 0,
             ghost_acked: 0,
             ghost_excused: 0,
         }
+    }
+
+    /// A better snapshot of the same life, with a write that was acknowledged after the first.
+    pub fn with_better_snapshot(mut self) -> Self {
+        let first = self.snapshots[0];
+        self.snapshots.push(Snapshot { writes: 0b11, ..first });
+        self.ghost_acked = 0b11;
+        self.next_write = 2;
+        for m in self.hosts.iter_mut().filter_map(|h| h.member.as_mut()) {
+            (m.index, m.writes) = (2, 0b11);
+        }
+        if let Some(plan) = self.plans.last_mut() {
+            (plan.ghost_index, plan.ghost_acked) = (2, 0b11);
+        }
+        self
     }
 
     pub fn everyone(&self) -> u8 {

@@ -171,15 +171,20 @@ pub(super) fn removed(look: &Look<'_>) -> Option<Verdict> {
     ))
 }
 
-/// Voters of the local data that do not answer for the other, quorate life.
-fn voters_elsewhere(look: &Look<'_>, other: &LiveCluster) -> Option<(usize, usize)> {
+/// Voters of the local data that do not answer for the other, quorate life, and how many voters there are.
+fn voters_elsewhere(look: &Look<'_>, other: &LiveCluster) -> Option<(Vec<String>, usize)> {
     let DataDir::Healthy(member) = look.data_known()? else { return None };
     let voters: Vec<_> = member.members.iter().filter(|m| !m.is_learner).collect();
     let answers = |urls: &[String]| {
         other.members.iter().any(|m| other.answering.contains(&m.id) && peer_url::share_one(&m.peer_urls, urls))
     };
-    let silent = voters.iter().filter(|v| !answers(&v.peer_urls)).count();
-    Some((silent, voters.len()))
+    let silent = voters.iter().filter(|v| !answers(&v.peer_urls));
+    // A member that was added and never started has no name.
+    let named = |v: &&&LocalVoter| match v.name.as_str() {
+        "" => format!("{} ({})", v.id, v.peer_urls.join(",")),
+        name => format!("{name} ({})", v.peer_urls.join(",")),
+    };
+    Some((silent.map(|v| named(&v)).collect(), voters.len()))
 }
 
 fn other_life<'a>(look: &Look<'a>) -> Option<&'a LiveCluster> {
@@ -198,7 +203,7 @@ pub(super) fn superseded(look: &Look<'_>) -> Option<Verdict> {
     // A stranger at one of our URLs supersedes nobody.
     look.store()?.life_of(other.cluster_id)?;
     let (silent, voters) = voters_elsewhere(look, other)?;
-    (voters > 0 && silent < majority(voters)).then(|| {
+    (voters > 0 && silent.len() < majority(voters)).then(|| {
         Verdict::new(
             Rule::D5,
             Decision::Quarantine,
@@ -213,30 +218,23 @@ pub(super) fn split_lives(look: &Look<'_>) -> Option<Verdict> {
         return Some(refused);
     }
     let other = other_life(look).filter(|other| is_of_us(look, other))?;
-    let gone = silent_voters(look, other);
-    Some(
-        Verdict::refuse(
-            Rule::D6,
-            RefuseReason::SplitLives,
-            format!(
-                "the quorate cluster {} answers, and a majority of the voters in the data dir does not answer for it ({}): both lives may be in use",
-                other.cluster_id,
-                gone.join(", ")
-            ),
-        )
-        .hint("find out which of the two is the right one; if it is the other: lifeboat quarantine add"),
-    )
-}
-
-/// Voters of the local data that do not answer for the other life, by name.
-fn silent_voters(look: &Look<'_>, other: &LiveCluster) -> Vec<String> {
-    let Some(DataDir::Healthy(member)) = look.data_known() else { return Vec::new() };
-    let answers = |m: &LocalVoter| {
-        let theirs = other.members.iter().filter(|o| other.answering.contains(&o.id));
-        theirs.into_iter().any(|o| peer_url::share_one(&o.peer_urls, &m.peer_urls))
+    let id = other.cluster_id;
+    let mine = look.cluster_id()?;
+    let (silent, voters) = voters_elsewhere(look, other)?;
+    let list = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join(", ")) };
+    let votes = format!("{} of the {voters} voters in the data dir do not answer for it{list}", silent.len());
+    let why = match look.store() {
+        None => "the store, which could tell whether it has taken over from the life in the data dir, is unknown",
+        Some(store) if store.life_of(id).is_none() => "the cluster that answers is in no plan of the store",
+        Some(_) => "they may still serve the life in the data dir",
     };
-    let silent = member.members.iter().filter(|m| !m.is_learner && !answers(m));
-    silent.map(|m| if m.name.is_empty() { m.id.to_string() } else { m.name.clone() }).collect()
+    let because = format!(
+        "the quorate cluster {id} answers beside the data of cluster {mine}. {votes}, and {why}: both lives may be in use"
+    );
+    Some(Verdict::refuse(Rule::D6, RefuseReason::SplitLives, because).hint(format!(
+        "find out which of the two is the right one. If it is {id}, type: lifeboat quarantine add (it moves member/ aside, deletes nothing), and this host \
+         joins it; if it is {mine}, stop etcd on the hosts that serve {id}, and this host starts by itself"
+    )))
 }
 
 /// Whether a cluster that answers has to do with this host's: it stands in a plan, or some of its members are voters of the local data. A wrong
@@ -537,11 +535,25 @@ pub(super) fn peers_may_still_come(look: &Look<'_>) -> Option<Verdict> {
     }
     let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let limit = if for_ever { "for ever".into() } else { format!("at most {} s", look.policy.peer_wait_seconds) };
-    Some(Verdict::wait(
-        Rule::C2,
-        WaitReason::Peers,
-        format!("waiting since {} s ({limit}) for {}", look.facts.waited_seconds, names.join(", ")),
-    ))
+    let names = names.join(", ");
+    let hint = if for_ever {
+        format!(
+            "start {names} and {} there, which waits as this one does: one restored node has quorum alone, so that all members must stand without data \
+             before it; one that was reinstalled under the same name counts, too. A host that is gone for good: take it out of cluster.members on all others",
+            look.policy.managed_by.unit()
+        )
+    } else {
+        let left = look.policy.peer_wait_seconds.saturating_sub(look.facts.waited_seconds);
+        format!("start {names}; nothing has to be typed, it goes on without them in {left} s")
+    };
+    Some(
+        Verdict::wait(
+            Rule::C2,
+            WaitReason::Peers,
+            format!("waiting since {} s ({limit}) for {names}", look.facts.waited_seconds),
+        )
+        .hint(hint),
+    )
 }
 
 /// C3: another node tries first.
@@ -575,5 +587,10 @@ pub(super) fn not_the_seed(look: &Look<'_>) -> Option<Verdict> {
     let first = order.first()?;
     (rank > 0 && look.facts.waited_seconds < share).then(|| {
         Verdict::wait(Rule::C3, WaitReason::Seed, format!("{first} tries first; this host follows after {share} s"))
+            .hint(format!(
+                "nothing has to be typed: it goes on when {first} has made a plan, or in {} s without it; what holds {first} up stands in its own log \
+                 (journalctl -u lifeboat-bootstrap)",
+                share.saturating_sub(look.facts.waited_seconds)
+            ))
     })
 }

@@ -147,7 +147,10 @@ pub fn decide_without(facts: &Facts, policy: &Policy, left_out: &[Rule]) -> Verd
         notes.push(format!("the requested restore was NOT done, the host goes on without it: {why}"));
     }
     // N2 always matches; a table without it must still not start anything.
-    let mut verdict = verdict.unwrap_or_else(|| Verdict::wait(Rule::N2, WaitReason::LocalUnknown, "no rule matches"));
+    let mut verdict = verdict.unwrap_or_else(|| {
+        Verdict::wait(Rule::N2, WaitReason::LocalUnknown, "no rule matches")
+            .hint("look again: lifeboat bootstrap --dry-run")
+    });
     // What stands in the reason already is not said once more.
     for e in facts.attempts.excluded.iter().filter(|e| !verdict.because.contains(&e.why)) {
         notes.push(format!("snapshot {} was passed over: {}", e.name, e.why));
