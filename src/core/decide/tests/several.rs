@@ -304,7 +304,7 @@ const STORIES: &[(&str, Change, Rule, &str, &str)] = &[
         },
         Rule::D6,
         "SplitLives",
-        "(cp1, cp3)",
+        "cp1 (http://cp1:2380), cp3 (",
     ),
 ];
 
