@@ -217,6 +217,7 @@ pub fn long() -> Vec<Variant> {
         Variant::new("declared lost", formed(3, Budget { declared: 1, wipes: 1, crashes: 1, ..calm(2) })),
         Variant {
             dead_stay_dead: false,
+            none_beside: false,
             ..Variant::new("late entries", formed(3, Budget { wipes: 2, delayed: 2, writes: 1, ..calm(2) }))
         },
         Variant { k3s: true, ..Variant::new("k3s", lost(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) })) },
