@@ -38,6 +38,13 @@ pub(super) enum Round {
     AllDisksAndThirdLate,
 }
 
+impl Round {
+    /// Whether a host may be killed in the moment in which etcd makes its first files.
+    pub(super) fn kills_joining_hosts(self) -> bool {
+        matches!(self, Round::OneDiskAndKilled | Round::AllDisksAndGatesKilled)
+    }
+}
+
 pub(super) const ROUNDS: [Round; 13] = [
     Round::Killed,
     Round::OneDisk,
