@@ -257,7 +257,7 @@ impl Drive {
             let Some(line) = cut(host).filter(|_| host.waits()) else { continue };
             assert!(line.contains("type: lifeboat quarantine add"), "{line}");
             host.run(&["quarantine", "add", "--yes"]).ok();
-            println!("round {}: typed as the gate of {} said: {line}", self.round, host.name);
+            eprintln!("round {}: typed as the gate of {} said: {line}", self.round, host.name);
         }
     }
 
