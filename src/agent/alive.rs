@@ -212,6 +212,13 @@ impl Writer<'_> {
                 return Ok(true);
             }
             failpoint!("promote.announced");
+            if !changes.is_last(&after).await? {
+                tracing::debug!(
+                    "another host has changed the members of the cluster: the learner of {} waits",
+                    host.name
+                );
+                return Ok(true);
+            }
             match self.parts.learners.promote_learner(learner.id).await {
                 Ok(Promoted::Done) => {
                     tracing::info!("the member {} of {} has caught up and votes now", learner.id, host.name);

@@ -26,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LEFT_TO_OTHERS: Duration = Duration::from_secs(30);
 /// It then tries again this often whether another host has more luck with the store.
 const TERM_WITHOUT_STORE: Duration = Duration::from_secs(600);
+/// A host whose snapshot failed leaves the office to others for this long, as long as there is one who takes it.
+const TERM_OF_OTHERS: Duration = Duration::from_secs(600);
 /// A campaign that is not won at once is somebody else's for now.
 const WON_AT_ONCE: Duration = Duration::from_secs(2);
 
@@ -60,11 +62,17 @@ pub(super) struct Roles {
     role: watch::Sender<Role>,
     /// Whether the store answered when it was asked last.
     store: AtomicBool,
+    /// Wakes the holder of the office when its run has failed.
+    failed: tokio::sync::Notify,
 }
 
 impl Roles {
     pub(super) fn new() -> Self {
-        Roles { role: watch::channel(Role::Unsettled).0, store: AtomicBool::new(true) }
+        Roles {
+            role: watch::channel(Role::Unsettled).0,
+            store: AtomicBool::new(true),
+            failed: tokio::sync::Notify::new(),
+        }
     }
 
     pub(super) fn now(&self) -> Role {
@@ -83,6 +91,11 @@ impl Roles {
         let mut changes = self.role.subscribe();
         // The sender lives as long as `self`.
         let _ = changes.wait_for(Role::acts).await;
+    }
+
+    /// A run on this host has failed. Whoever holds the office leaves it to another, who may have more luck.
+    pub(super) fn run_failed(&self) {
+        self.failed.notify_waiters();
     }
 
     pub(super) fn store_answered(&self, yes: bool) {
@@ -121,7 +134,7 @@ fn said(role: &Role) -> String {
 
 /// Runs until `stop`.
 pub(super) async fn run(parts: &Parts, roles: &Roles, stop: &CancellationToken) {
-    let mut candidacy = Candidacy { parts, roles, pause: FIRST_PAUSE, without_store: None, said: false };
+    let mut candidacy = Candidacy { parts, roles, pause: FIRST_PAUSE, without_store: None, failed: None, said: false };
     while !stop.is_cancelled() {
         candidacy.turn(stop).await;
     }
@@ -141,6 +154,8 @@ struct Candidacy<'a> {
     pause: Duration,
     /// Monotonic time since when the store has been away from this host.
     without_store: Option<Duration>,
+    /// Monotonic time of a failed run, after which this host resigned.
+    failed: Option<Duration>,
     /// Whether it was said that no election can be held.
     said: bool,
 }
@@ -170,6 +185,10 @@ impl Candidacy<'_> {
                 self.roles.set(Role::Unfit(why));
                 rest(stop, LOOK).await;
             }
+            Ok(Part::Unfit(_) | Part::Candidate) if self.leaves_it_to_others().await => {
+                self.roles.set(Role::Unfit(Unfit::Failing));
+                rest(stop, LOOK).await;
+            }
             Ok(Part::Unfit(_) | Part::Candidate) => self.campaign(stop).await,
         }
     }
@@ -195,6 +214,18 @@ impl Candidacy<'_> {
             return false;
         }
         matches!(self.parts.election.holder(&self.parts.election_prefix).await, Ok(None))
+    }
+
+    /// After a failed run: somebody else's term, unless nobody takes the office. A heartbeat is owed all the same.
+    async fn leaves_it_to_others(&mut self) -> bool {
+        let Some(failed) = self.failed else { return false };
+        let since = self.parts.clock.monotonic().saturating_sub(failed);
+        let held = || async { !matches!(self.parts.election.holder(&self.parts.election_prefix).await, Ok(None)) };
+        if since < LEFT_TO_OTHERS || (since < TERM_OF_OTHERS && held().await) {
+            return true;
+        }
+        self.failed = None;
+        false
     }
 
     async fn look(&self) -> EtcdResult<Part> {
@@ -282,8 +313,15 @@ impl Candidacy<'_> {
     async fn hold(&mut self, mut office: Box<dyn Office>, stop: &CancellationToken) {
         self.roles.set(Role::Elected);
         let begun = self.parts.clock.monotonic();
+        let failed = self.roles.failed.notified();
+        tokio::pin!(failed);
         loop {
             tokio::select! {
+                () = &mut failed => {
+                    self.failed = Some(self.parts.clock.monotonic());
+                    self.roles.set(Role::Unfit(Unfit::Failing));
+                    break;
+                }
                 lost = office.lost() => {
                     tracing::debug!("{lost}");
                     self.roles.set(Role::Follower);

@@ -6,6 +6,7 @@
 mod alive;
 mod election;
 mod last_runs;
+mod leftover;
 pub mod scheduler;
 mod shipping;
 mod work;
@@ -27,6 +28,7 @@ use crate::snapshot::spool::Spool;
 use crate::snapshot::verify::clean_scratch;
 use crate::sys::notify::Notify;
 use last_runs::LastRuns;
+use leftover::Leftovers;
 use scheduler::{Planned, Run, Scheduler};
 
 /// How long work in progress may take to end at a stop.
@@ -204,14 +206,17 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
             shipping::run(&parts, &wake, &stop, &status).await;
         })
     };
+    let leftovers = Arc::new(Leftovers::default());
     let on_due = {
         let (parts, wake, last_runs, roles) = (parts.clone(), wake.clone(), last_runs.clone(), roles.clone());
         move |run: Run| {
             let (parts, wake, last_runs, state) = (parts.clone(), wake.clone(), last_runs.clone(), state.clone());
-            let roles = roles.clone();
+            let (roles, leftovers) = (roles.clone(), leftovers.clone());
             async move {
-                let Some(job) = parts.jobs.iter().find(|j| j.planned.name == run.schedule) else { return };
-                let saved = work::run(&parts, &roles, job, &run, &state).await;
+                let Some(job) = parts.jobs.iter().find(|j| j.planned.name == run.schedule).cloned() else { return };
+                let newer = leftovers.due(&run.schedule);
+                let slot = work::run(&parts, &roles, &job, &run, &state).await;
+                let saved = slot == work::Slot::Saved;
                 // A run that a stop cut off is caught up at the next start.
                 if !saved && run.cancel.is_cancelled() {
                     return;
@@ -221,6 +226,20 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
                 }
                 if saved {
                     wake.notify_one();
+                }
+                if slot == work::Slot::Left {
+                    // Ends with the next slot or the agent; the schedules go on meanwhile.
+                    tokio::spawn(async move {
+                        if leftover::is_ours_now(&parts, &roles, &job, &run, &newer).await {
+                            tracing::warn!(
+                                schedule = %run.schedule, slot = %run.slot,
+                                "schedule {}: the store has no snapshot of this slot, so this host takes it", run.schedule
+                            );
+                            if work::take_slot(&parts, &roles, &job, &run, &state).await == work::Slot::Saved {
+                                wake.notify_one();
+                            }
+                        }
+                    });
                 }
             }
         }

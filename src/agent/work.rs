@@ -65,17 +65,39 @@ async fn quorum_is_gone(parts: &Parts) -> bool {
     }
 }
 
-/// Runs one slot. Its outcome is in the log; a failed one is left to the next slot.
+/// What became of a slot on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// A snapshot is in the spool.
+    Saved,
+    /// There is none; the log says why.
+    Failed,
+    /// Another member takes it.
+    Left,
+}
+
+/// Runs one slot. Its outcome is in the log; a failed one is left to the others, and to the next slot.
 pub(super) async fn run(
     parts: &Parts,
     roles: &Roles,
     job: &Job,
     run: &Run,
     state: &tokio::sync::Mutex<RunState>,
-) -> bool {
+) -> Slot {
     if !is_our_turn(parts, roles, job, run).await {
-        return false;
+        return Slot::Left;
     }
+    take_slot(parts, roles, job, run, state).await
+}
+
+/// Runs one slot, whosever it is.
+pub(super) async fn take_slot(
+    parts: &Parts,
+    roles: &Roles,
+    job: &Job,
+    run: &Run,
+    state: &tokio::sync::Mutex<RunState>,
+) -> Slot {
     event!(BackupStarted, schedule = %run.schedule, slot = %run.slot, missed = run.missed, "schedule {} is due", run.schedule);
     let mut state = state.lock().await;
     let outcome = tokio::select! {
@@ -97,12 +119,15 @@ pub(super) async fn run(
                 saved.manifest.revision,
                 saved.took.as_secs_f64()
             );
-            true
+            Slot::Saved
         }
         Err(e) => {
             let hint = e.hint_text().map(|h| format!(" | hint: {h}")).unwrap_or_default();
             event!(BackupError, schedule = %run.schedule, kind = e.kind().label(), "schedule {}: {}{hint}", run.schedule, e.one_line());
-            false
+            if !run.cancel.is_cancelled() {
+                roles.run_failed();
+            }
+            Slot::Failed
         }
     }
 }

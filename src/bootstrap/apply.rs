@@ -144,7 +144,9 @@ impl Bootstrap {
             }
         };
 
-        // Building takes minutes: what was true before need not be true now.
+        self.save_before_restore(draft, facts).await;
+
+        // Building and saving take minutes: what was true before need not be true now.
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &settings.policy);
         // With hosts that come and go, the data was built for those that stood there then.
@@ -164,6 +166,14 @@ impl Bootstrap {
             return Ok(Step::Lost);
         }
         failpoint!("bootstrap.before_plan");
+        // A person may have taken the request back since the last look, and was told that nothing is restored.
+        if let (Some(id), Observed::Known(memory)) = (&draft.request, self.memory.observe())
+            && memory.consumed.contains(id)
+        {
+            self.say(&format!("the restore {id} was taken back: no plan is written for it"));
+            staging::clean(settings)?;
+            return Ok(Step::Lost);
+        }
         let plan = Plan {
             generation,
             cause: draft.cause,
@@ -325,6 +335,7 @@ impl Bootstrap {
     ) -> std::result::Result<bool, Failed> {
         let me = &self.settings.policy.node;
         let mark = self.mark(generation, me, purpose, nonce);
+        self.memory.tries_mark(nonce)?;
         if self.plans().take_mark(&mark).await.map_err(past_the_mark)? == Created::Ours {
             return Ok(true);
         }
@@ -353,6 +364,8 @@ impl Bootstrap {
         let settings = &self.settings;
         let generation = plan.generation;
         self.memory.started(&settings.cluster, generation)?;
+        // Out of the roll call, and what goes into place is no older life.
+        self.memory.stopped(false)?;
         failpoint!("bootstrap.remembered");
         let staging_dir = staging::path(&settings.data_dir, generation);
         let ids = restore::load(&staging_dir)?.map(|built| (built.cluster_id, built.member_id));

@@ -2,12 +2,41 @@
 //!
 //! Removing the request file alone is not enough: the plan is what hosts follow, and it waits in the store for their next boot.
 
+use std::path::Path;
+use std::time::Duration;
+
+use super::lock;
 use crate::catalog::plans::Plans;
 use crate::catalog::records::Created;
 use crate::core::model::{Generation, NodeName, Timestamp};
 use crate::core::plan::{MarkUse, PersonsWord, PlanCause, StartedMark, Voter, majority};
 use crate::error::Result;
 use crate::sys::random;
+
+/// A gate that is at work on this host looks at what was taken back before it writes a plan; what it had begun to write by then is through after this.
+const AT_WORK: Duration = Duration::from_secs(90);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Waits until no gate is at work on this host, and says whether that is so; at most for as long as a write can take.
+///
+/// # Errors
+/// When the lock of the gates cannot be made or locked.
+pub async fn gates_are_through(state_dir: &Path) -> Result<bool> {
+    through_within(state_dir, AT_WORK).await
+}
+
+async fn through_within(state_dir: &Path, limit: Duration) -> Result<bool> {
+    let free = async {
+        loop {
+            // A host that never had a gate has no lock either; looking must not leave one that is somebody else's.
+            if !state_dir.is_dir() || lock::try_take(state_dir)?.is_some() {
+                return Ok(true);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::time::timeout(limit, free).await.unwrap_or(Ok(false))
+}
 
 /// What became of the newest plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,4 +89,25 @@ pub async fn take_back(plans: &Plans, me: &NodeName, at: Timestamp) -> Result<Ta
     let reason = "lifeboat restore-once --cancel".to_owned();
     plans.cancel(&PersonsWord { generation, by: me.clone(), reason, at, nonce: random::nonce()? }).await?;
     Ok(TakenBack::Plan(generation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_gate_at_work_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let soon = Duration::from_millis(100);
+        assert!(through_within(&dir.path().join("none"), soon).await.unwrap());
+        assert!(through_within(dir.path(), soon).await.unwrap());
+        let at_work = lock::try_take(dir.path()).unwrap().unwrap();
+        assert!(!through_within(dir.path(), soon).await.unwrap());
+        let later = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            drop(at_work);
+        });
+        assert!(through_within(dir.path(), Duration::from_secs(30)).await.unwrap());
+        later.await.unwrap();
+    }
 }

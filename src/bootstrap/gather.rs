@@ -17,6 +17,7 @@ use crate::core::facts::{
     StoreFacts,
 };
 use crate::core::model::{Generation, NodeName};
+use crate::core::peer_url;
 use crate::core::select::SnapshotFact;
 use crate::ports::{Etcd, EtcdError, EtcdErrorKind, Membership, Peer, StoreError, StoreErrorKind};
 
@@ -82,17 +83,16 @@ pub(super) async fn gather(
     let policy = &sources.settings.policy;
     let store = observe_store(sources.snapshots, &policy.node, &remembered, limit);
     let endpoint_limit = limit.min(ENDPOINT_LIMIT);
-    let (store, live, start) = if policy.expected_members.is_some() {
-        // Whom to ask is in the store.
-        let store = store.await;
-        let found = discover::recorded(sources.reach, policy, &store, endpoint_limit).await;
-        let endpoints = [sources.endpoints, &found.endpoints].concat();
-        let peers = [sources.peers, &found.peers].concat();
-        let (live, start) = tokio::join!(observe_live(&endpoints, &peers, endpoint_limit, grace), (sources.start)());
-        (store, live, start)
-    } else {
-        tokio::join!(store, observe_live(sources.endpoints, sources.peers, endpoint_limit, grace), (sources.start)())
-    };
+    let (store, mut live, start) =
+        tokio::join!(store, observe_live(sources.endpoints, sources.peers, endpoint_limit, grace), (sources.start)());
+    // Whom else to ask is in the store: voters that are not configured here, or not any more.
+    let found = discover::recorded(sources.reach, policy, &store, endpoint_limit).await;
+    live.silent.extend(found.silent);
+    let recorded = observe_live(&found.endpoints, &found.peers, endpoint_limit, grace).await;
+    live.silent.extend(recorded.silent);
+    for cluster in recorded.clusters {
+        merge(&mut live.clusters, cluster);
+    }
     Facts {
         data_dir,
         staging: reset::observe(sources.settings).unwrap_or_else(|| staging::observe(&sources.settings.data_dir)),
@@ -135,7 +135,7 @@ async fn read_store(snapshots: &Snapshots, me: &NodeName, at_least: Generation) 
     let (own_entry, roll_call) = presence::roll_call(records, me).await?;
     let listing = snapshots.list().await?;
     let snapshots = listing.entries.into_iter().map(|entry| snapshot_fact(entry, &lives)).collect();
-    Ok(StoreFacts { plan, lives, heartbeat, roll_call, own_entry, snapshots })
+    Ok(StoreFacts { plan, lives, heartbeat, roll_call, own_entry, snapshots }.without_ended_lives())
 }
 
 /// A snapshot's generation follows from its cluster id through the plans, never from what the manifest claims.
@@ -190,12 +190,20 @@ async fn observe_live(endpoints: &[Endpoint], peers: &[PeerPort], limit: Duratio
         }
     });
     let (clients, peers) = tokio::join!(join_all(clients), looks);
-    let peers = peers.into_iter().map(|(p, seen)| (p.port.url().to_owned(), seen));
     let mut live = Live::default();
-    for (url, seen) in clients.into_iter().chain(peers) {
+    for (url, seen) in clients {
+        match seen {
+            Ok((seen, refused)) => {
+                merge(&mut live.clusters, seen);
+                live.silent.extend(refused.map(|cause| SilentEndpoint { url, cause }));
+            }
+            Err(cause) => live.silent.push(SilentEndpoint { url, cause }),
+        }
+    }
+    for (peer, seen) in peers {
         match seen {
             Ok(seen) => merge(&mut live.clusters, seen),
-            Err(cause) => live.silent.push(SilentEndpoint { url, cause }),
+            Err(cause) => live.silent.push(SilentEndpoint { url: peer.port.url().to_owned(), cause }),
         }
     }
     live
@@ -209,7 +217,7 @@ async fn look_at_peer(peer: &dyn Peer, limit: Duration) -> Result<LiveCluster, C
         hint: None,
     };
     let answer = timeout(limit, peer.ask()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
-    let is_it = |m: &&crate::ports::Member| m.peer_urls.iter().any(|u| u.trim_end_matches('/') == peer.url());
+    let is_it = |m: &&crate::ports::Member| peer_url::among(peer.url(), &m.peer_urls);
     Ok(LiveCluster {
         cluster_id: answer.cluster_id,
         quorate: false,
@@ -218,21 +226,27 @@ async fn look_at_peer(peer: &dyn Peer, limit: Duration) -> Result<LiveCluster, C
     })
 }
 
-async fn look_at(etcd: &dyn Etcd, limit: Duration) -> Result<LiveCluster, Cause> {
+/// With why it was not let to read, where that is so: then nothing is known of the quorum.
+async fn look_at(etcd: &dyn Etcd, limit: Duration) -> Result<(LiveCluster, Option<Cause>), Cause> {
     let silent = || Cause {
         code: CauseCode::NoAnswer,
         text: format!("{} gave no answer within {} s", etcd.endpoint(), limit.as_secs()),
         hint: None,
     };
     let status = timeout(limit, etcd.status()).await.map_err(|_| silent())?.map_err(etcd_cause)?;
-    let quorate = matches!(timeout(limit, etcd.linearizable_read()).await, Ok(Ok(_)));
+    let read = timeout(limit, etcd.linearizable_read()).await;
+    let quorate = matches!(read, Ok(Ok(_)));
+    let refused = match read {
+        Ok(Err(e)) if matches!(e.kind, EtcdErrorKind::Denied | EtcdErrorKind::Tls) => Some(etcd_cause(e)),
+        _ => None,
+    };
     // Only a member that has just answered a linearizable read is known to have applied every change of the members: the list of one that lags
     // may lack a member that was added since, and that must not look like a removed one. Empty: not known.
     let members = match quorate {
         true => timeout(limit, etcd.members()).await.ok().and_then(Result::ok).unwrap_or_default(),
         false => Vec::new(),
     };
-    Ok(LiveCluster {
+    let seen = LiveCluster {
         cluster_id: status.cluster_id,
         quorate,
         members: members
@@ -240,14 +254,15 @@ async fn look_at(etcd: &dyn Etcd, limit: Duration) -> Result<LiveCluster, Cause>
             .map(|m| LocalVoter { id: m.id, name: m.name, peer_urls: m.peer_urls, is_learner: m.is_learner })
             .collect(),
         answering: vec![status.member_id],
-    })
+    };
+    Ok((seen, refused))
 }
 
-fn etcd_cause(e: EtcdError) -> Cause {
+pub(super) fn etcd_cause(e: EtcdError) -> Cause {
     let code = match e.kind {
         EtcdErrorKind::Unreachable | EtcdErrorKind::BrokenStream => CauseCode::NoAnswer,
-        EtcdErrorKind::Denied => CauseCode::Denied,
-        EtcdErrorKind::Tls | EtcdErrorKind::NoQuorum | EtcdErrorKind::Failed => CauseCode::Failed,
+        EtcdErrorKind::Denied | EtcdErrorKind::Tls => CauseCode::Denied,
+        EtcdErrorKind::NoQuorum | EtcdErrorKind::Failed => CauseCode::Failed,
     };
     Cause { code, text: e.text, hint: e.hint }
 }

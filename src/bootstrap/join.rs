@@ -4,6 +4,9 @@
 //! next run takes it up from what the live members list, never from what this host believes, with one exception: whether the learner that it added
 //! was ever allowed to start. A learner that may have started has a log that is lost, so it is removed and added anew.
 
+use futures::future::join_all;
+use tokio::time::timeout;
+
 use super::apply::{Step, StepResult};
 use super::gather::ENDPOINT_LIMIT;
 use super::joining::Joining;
@@ -14,6 +17,7 @@ use crate::catalog::records::Created;
 use crate::core::decide::{Decision, JoinHow, decide};
 use crate::core::facts::{Facts, LiveCluster};
 use crate::core::model::{ClusterId, Generation};
+use crate::core::peer_url;
 use crate::core::plan::{MarkUse, Plan, Voter, majority};
 use crate::core::voters;
 use crate::datadir::ids;
@@ -22,15 +26,6 @@ use crate::failpoint;
 use crate::ports::Member;
 use crate::snapshot::adoption::local_voters;
 use crate::sys::random;
-
-fn same_urls(a: &[String], b: &[String]) -> bool {
-    let sorted = |urls: &[String]| {
-        let mut urls = urls.to_vec();
-        urls.sort();
-        urls
-    };
-    sorted(a) == sorted(b)
-}
 
 /// The voters among live members, as plans know them.
 fn voters_of(members: &[Member], known: &[Voter]) -> Result<Vec<Voter>> {
@@ -67,13 +62,15 @@ impl Bootstrap {
     /// Whether the member that a data dir of the plan would hold still votes in the cluster.
     async fn plan_data_fits(&self, generation: Generation, cluster: &LiveCluster) -> Result<bool> {
         let Some(plan) = self.plans().plan(generation).await? else { return Ok(false) };
-        let me = ids::member_id(self.settings.policy.peer_urls(), &plan.token);
+        // Ids are made of the very text that stands in the plan.
+        let Some(mine) = plan.voters.iter().find(|v| v.name == self.settings.policy.node) else { return Ok(false) };
+        let me = ids::member_id(&mine.peer_urls, &plan.token);
         Ok(cluster.members.iter().any(|m| m.id == me && !m.is_learner))
     }
 
     /// k3s and rke2 add their member themselves when they start with nothing and know a server of the cluster.
     async fn join_by_itself(&self, how: JoinHow, generation: Generation, facts: &Facts) -> StepResult {
-        if !self.still(how, facts).await? {
+        if self.still(how, facts).await?.is_none() {
             return Ok(Step::Lost);
         }
         self.mark_for_join(generation).await?;
@@ -82,8 +79,9 @@ impl Bootstrap {
         Ok(Step::MayStart)
     }
 
-    /// Out of the roll call, and one more look: is it still the same cluster to join in the same way?
-    async fn still(&self, how: JoinHow, facts: &Facts) -> Result<bool> {
+    /// Out of the roll call, and one more look: is it still the same cluster to join in the same way? What follows rests on what was seen now: the
+    /// look before may be minutes old.
+    async fn still(&self, how: JoinHow, facts: &Facts) -> Result<Option<Facts>> {
         self.withdraw(facts).await?;
         let now = self.look(facts.waited_seconds, facts.attempts.clone(), None).await;
         let again = decide(&now, &self.settings.policy);
@@ -95,7 +93,7 @@ impl Bootstrap {
                 again.rule
             ));
         }
-        Ok(same)
+        Ok(same.then_some(now))
     }
 
     /// From here on this slot never starts in this life with a log that is made from the plan.
@@ -111,9 +109,7 @@ impl Bootstrap {
     /// Removes this slot's old member, adds a learner in its place, and lets etcd start as that.
     async fn replace_member(&self, how: JoinHow, generation: Generation, facts: &Facts) -> StepResult {
         let settings = &self.settings;
-        if !self.still(how, facts).await? {
-            return Ok(Step::Lost);
-        }
+        let Some(facts) = &self.still(how, facts).await? else { return Ok(Step::Lost) };
         let Some((cluster, _)) = target(facts) else { return Ok(Step::Lost) };
         self.mark_for_join(generation).await?;
         self.memory.started(&settings.cluster, generation)?;
@@ -127,7 +123,7 @@ impl Bootstrap {
         let note = Joining::read(&settings.state_dir)?;
         let resumable = |m: &Member| {
             m.is_learner
-                && same_urls(&m.peer_urls, settings.policy.peer_urls())
+                && peer_url::same_set(&m.peer_urls, settings.policy.peer_urls())
                 && note
                     .as_ref()
                     .is_some_and(|n| !n.released && (n.cluster_id, n.member_id) == (cluster.cluster_id, m.id))
@@ -144,11 +140,17 @@ impl Bootstrap {
                             other.peer_urls.join(",")
                         ),
                     )
-                    .hint("lifeboat's agent on that host promotes it when it has caught up; if that host is gone: etcdctl member remove ID")
+                    .hint(format!(
+                        "the agent of the elected voter promotes it when it has caught up, so let 'lifeboat agent' run on the voters; if that host is gone: \
+                         etcdctl member remove {}",
+                        other.id
+                    ))
                     .into());
                 }
                 for old in &mine {
-                    self.remove_old(&etcd, old, &plan, cluster).await?;
+                    if self.remove_old(&etcd, old, &plan, cluster).await? == Step::Lost {
+                        return Ok(Step::Lost);
+                    }
                 }
                 failpoint!("join.removed");
                 let (id, members) = etcd.add_learner(settings.policy.peer_urls()).await?;
@@ -175,7 +177,7 @@ impl Bootstrap {
         }
         failpoint!("join.environment");
         self.say(&format!(
-            "this host joins cluster {} as the learner {id}; the agent makes it a voter when it has caught up",
+            "this host joins cluster {} as the learner {id}; the agent of the elected voter makes it a voter when it has caught up",
             cluster.cluster_id
         ));
         Ok(Step::MayStart)
@@ -184,7 +186,7 @@ impl Bootstrap {
     /// Whether a listed member is this slot's: by its URLs, or by its name.
     fn is_mine(&self, m: &Member) -> bool {
         let policy = &self.settings.policy;
-        m.name == policy.node.as_str() || m.peer_urls.iter().any(|u| policy.peer_urls().contains(u))
+        m.name == policy.node.as_str() || peer_url::share_one(&m.peer_urls, policy.peer_urls())
     }
 
     fn known_slots(&self, plan: &Plan) -> Vec<Voter> {
@@ -208,21 +210,41 @@ impl Bootstrap {
         Err(Error::new(Kind::Etcd, format!("no member of cluster {cluster} answers with quorum any more")))
     }
 
-    /// Removes this slot's old member, if the cluster can bear that.
-    async fn remove_old(&self, etcd: &Endpoint, old: &Member, plan: &Plan, cluster: &LiveCluster) -> Result<()> {
-        let policy = &self.settings.policy;
-        if cluster.answering.contains(&old.id) {
-            return Err(Error::new(
-                Kind::Refused,
-                format!(
-                    "member {} ({}, {}) answers, and has the name or the peer URLs of this host: it is not removed",
-                    old.id,
-                    old.name,
-                    old.peer_urls.join(",")
-                ),
-            )
-            .hint("correct node.name and cluster.members: another host runs as this one"));
+    /// Whether a member answers where it has told the cluster that it does. This host asks nobody at the URLs that are configured as its own; on a
+    /// host that runs as another one (a copied configuration), these are that one's.
+    async fn lives(&self, m: &Member, cluster: ClusterId) -> bool {
+        let clients = m.client_urls.iter().filter_map(|url| (self.reach.client)(url)).map(|etcd| async move {
+            timeout(ENDPOINT_LIMIT, etcd.status()).await.is_ok_and(|s| s.is_ok_and(|s| s.member_id == m.id))
+        });
+        let peers = m.peer_urls.iter().filter_map(|url| (self.reach.peer)(url)).map(|port| async move {
+            timeout(ENDPOINT_LIMIT, port.ask()).await.is_ok_and(|a| a.is_ok_and(|a| a.cluster_id == cluster))
+        });
+        let (clients, peers) = tokio::join!(join_all(clients), join_all(peers));
+        clients.into_iter().chain(peers).any(|answers| answers)
+    }
+
+    /// A member that lives is another host's, whatever it is called: refused. It is asked right before it would be removed, since it may have come back
+    /// after every look.
+    async fn refuse_the_living(&self, old: &Member, cluster: &LiveCluster) -> Result<()> {
+        if !cluster.answering.contains(&old.id) && !self.lives(old, cluster.cluster_id).await {
+            return Ok(());
         }
+        Err(Error::new(
+            Kind::Refused,
+            format!(
+                "member {} ({}, {}) answers, and has the name or the peer URLs of this host: it is not removed",
+                old.id,
+                old.name,
+                old.peer_urls.join(",")
+            ),
+        )
+        .hint("correct node.name and cluster.members: another host runs as this one"))
+    }
+
+    /// Removes this slot's old member, if the cluster can bear that.
+    async fn remove_old(&self, etcd: &Endpoint, old: &Member, plan: &Plan, cluster: &LiveCluster) -> Result<Step> {
+        let policy = &self.settings.policy;
+        self.refuse_the_living(old, cluster).await?;
         let known = self.known_slots(plan);
         let members = etcd.members().await?;
         let before = voters_of(&members, &known)?;
@@ -254,6 +276,12 @@ impl Bootstrap {
                 }
             }
             failpoint!("join.announced");
+            // Announcing takes time, and a host may be stopped for minutes in between.
+            self.refuse_the_living(old, cluster).await?;
+            if !changes.is_last(&after).await? {
+                self.say("another host has changed the members of the cluster meanwhile: looking again");
+                return Ok(Step::Lost);
+            }
         }
         etcd.remove(old.id).await?;
         self.say(&format!("removed this host's old member {} from cluster {}", old.id, cluster.cluster_id));
@@ -261,13 +289,13 @@ impl Bootstrap {
             let now = voters_of(&etcd.members().await?, &known)?;
             changes.confirm(&now, random::nonce()?).await?;
         }
-        Ok(())
+        Ok(Step::Done)
     }
 }
 
 /// A name for `ETCD_INITIAL_CLUSTER`; etcd compares the URLs alone.
 fn slot_name(m: &Member, slots: &[Voter]) -> String {
-    let by_url = slots.iter().find(|v| v.peer_urls.iter().any(|u| m.peer_urls.contains(u)));
+    let by_url = slots.iter().find(|v| peer_url::share_one(&v.peer_urls, &m.peer_urls));
     match by_url {
         Some(slot) => slot.name.to_string(),
         None if m.name.is_empty() => format!("member-{}", m.id),

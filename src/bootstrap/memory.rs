@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::core::facts::{Aside, Cause, CauseCode, DirOwner, Memory, Observed};
-use crate::core::model::{ClusterName, Generation};
+use crate::core::model::{ClusterName, Generation, Nonce};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys::fs;
 
@@ -142,6 +142,14 @@ impl MemoryFile {
     /// As [`MemoryFile::change`].
     pub fn stopped(&self, stopped: bool) -> Result<()> {
         self.change(|m| m.stopped = stopped)
+    }
+
+    /// Notes the mark that is about to be tried.
+    ///
+    /// # Errors
+    /// As [`MemoryFile::change`].
+    pub fn tries_mark(&self, nonce: Nonce) -> Result<()> {
+        self.change(|m| m.mark_tried = Some(nonce))
     }
 
     /// Notes a consumed request or pin.

@@ -19,6 +19,8 @@ mod lock;
 mod memory;
 mod mount;
 mod owner;
+
+mod pre_restore;
 mod put_back;
 pub mod quarantine;
 mod requests;
@@ -31,8 +33,8 @@ mod start;
 mod tests;
 mod voice;
 
-pub use cancel::{TakenBack, take_back};
-pub use discover::Reach;
+pub use cancel::{TakenBack, gates_are_through, take_back};
+pub use discover::{AtRecorded, Reach, who_answers};
 pub use gather::{Endpoint, PeerPort};
 pub use memory::MemoryFile;
 pub use mount::remember as remember_mount;

@@ -47,7 +47,7 @@ impl Intention {
                 .map_err(|e| {
                     e.hint("it names the member that is to be put back: rename that by hand, and remove the file")
                 }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e).or_fail(Kind::Io, || format!("cannot read {}", path.display())),
         }
     }
@@ -173,7 +173,6 @@ fn rename_back(settings: &Settings, what: &Aside) -> Result<()> {
             let name = segment.file_name().map(|n| n.to_owned()).unwrap_or_default();
             fs::rename_new(&segment, &wal.join(name))?;
         }
-        failpoint!("putback.wal");
     }
     if from.symlink_metadata().is_err() {
         return if target.symlink_metadata().is_ok() { Ok(()) } else { Err(gone(&from)) };

@@ -58,7 +58,7 @@ impl Resetting {
                 .map(Some)
                 .or_fail(Kind::Io, || format!("{} is damaged", path.display()))
                 .map_err(|e| e.hint("a restore was under way on this host: move that file aside, and 'lifeboat quarantine add' what is in the data dir")),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e).or_fail(Kind::Io, || format!("cannot read {}", path.display())),
         }
     }
@@ -73,6 +73,14 @@ impl Resetting {
 /// Forgets what was under way.
 pub(super) fn forget(settings: &Settings) -> Result<()> {
     fs::remove_file(&settings.state_dir.join(FILE))
+}
+
+/// Forgets what was under way and has not begun.
+pub(super) fn give_up(settings: &Settings) -> Result<()> {
+    match Resetting::read(settings)? {
+        Some(note) if !note.ran => forget(settings),
+        _ => Ok(()),
+    }
 }
 
 /// The note as the rules see it: as a complete staging directory. `None`: nothing is under way.
@@ -172,6 +180,7 @@ impl Bootstrap {
         let settings = &self.settings;
         let snapshot = planned(plan)?;
         self.memory.started(&settings.cluster, plan.generation)?;
+        self.memory.stopped(false)?;
         self.fetch_for_reset(snapshot).await?;
         self.make_room(plan.generation, None)?;
         failpoint!("bootstrap.quarantined");

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::run::Bootstrap;
+use super::{lock, reset, staging};
 use crate::catalog::presence::{self, Presence};
 use crate::core::decide::{Decision, Rule, Verdict};
 use crate::core::facts::{DataDir, Facts, RollState, StoreFacts};
@@ -76,8 +77,16 @@ impl Bootstrap {
         let resets = self.settings.policy.managed_by.resets_one_node();
         let (Some(state), true) = (state(facts, verdict, resets), self.has_peers()) else { return };
         let before = facts.store.known().and_then(|s| s.own_entry.as_ref());
-        // Before it is promised: whatever happens then, it is taken back before this host starts.
-        if matches!(state, RollState::Stopped(_))
+        match self.without_tried_staging(facts, &state) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(e) => {
+                self.warn("roll call", &format!("this host does not stand in the roll call: {}", e.one_line()));
+                return;
+            }
+        }
+        // Before it is promised: whatever happens then (a disk that is mounted late), it is taken back before this host starts.
+        if !facts.memory.known().is_some_and(|m| m.stopped)
             && let Err(e) = self.memory.stopped(true)
         {
             self.warn("roll call", &format!("this host does not stand in the roll call: {}", e.one_line()));
@@ -93,6 +102,24 @@ impl Bootstrap {
                 &format!("this host's entry in the roll call could not be written: {}", e.one_line()),
             );
         }
+    }
+
+    /// Whether nothing is left here that a mark which is still on its way would make startable. What was built for such a mark is given up first: others
+    /// may count this host as one that will not start in that life.
+    fn without_tried_staging(&self, facts: &Facts, state: &RollState) -> Result<bool> {
+        let tried = facts.memory.known().and_then(|m| m.mark_tried);
+        let staged = facts.staging.known().and_then(Option::as_ref).filter(|s| s.complete && tried == Some(s.nonce));
+        if staged.is_none() || *state != RollState::Empty {
+            return Ok(true);
+        }
+        let Some(_held) = lock::try_take(&self.settings.state_dir)? else { return Ok(false) };
+        if self.settings.policy.managed_by.resets_one_node() {
+            reset::give_up(&self.settings)?;
+        } else {
+            staging::clean(&self.settings)?;
+        }
+        self.say("what was built for a started mark that could not be taken is given up: looking again");
+        Ok(false)
     }
 
     /// Does a long piece of work, and keeps the entry fresh meanwhile: a host that builds still has no data. No write is under way when this

@@ -185,7 +185,11 @@ impl Bootstrap {
             }
             gate.stand(&facts, &verdict).await;
             let step = if promised {
-                Some(gate.withdraw(&facts).await.map(|()| Step::Done).map_err(Into::into))
+                let hint = "etcd may start as soon as the store has taken that back. If the store is gone for good, 'lifeboat setup --remove' takes the gate \
+                            away: make sure first that no other host restores meanwhile";
+                let withdrawn = gate.withdraw(&facts).await;
+                let told = |e: Error| e.context("this host has told the others that its etcd stays down").hint(hint);
+                Some(withdrawn.map(|()| Step::Done).map_err(|e| told(e).into()))
             } else if matches!(verdict.decision, Decision::Wait { .. } | Decision::Refuse { .. }) {
                 None
             } else if held.is_none() {
@@ -231,6 +235,7 @@ impl Bootstrap {
                     if e.kind() == Kind::Refused && !options.wait_on_refusal {
                         return Err(e);
                     }
+                    verdict = with_time(&verdict, elapsed());
                     gate.tell_failed(&mut verdict, &e);
                 }
                 None => {
@@ -346,20 +351,28 @@ impl Bootstrap {
             return Ok(());
         }
         self.memory.stopped(false)?;
+        self.note_done_requests(facts)?;
         // It belongs to a cluster from now on.
         let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
         self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
-        let Some(DataDir::Healthy(member)) = facts.data_dir.known() else { return Ok(()) };
+        let Some(DataDir::Healthy(_)) = facts.data_dir.known() else { return Ok(()) };
         self.memory.mounted(mount::point_of(&settings.data_dir)?)?;
         self.memory
             .owned(owner::of(&settings.data_dir)?, settings.wal_dir.as_deref().map(owner::of).transpose()?.flatten())?;
-        // A request whose plan this data was made for is done, also when the power went between the rename and the note of it. Left armed, it
-        // would keep the host down at the next boot with the store away.
-        let life = facts.store.known().and_then(|s| s.life_of(member.cluster_id));
-        match life.and_then(|l| l.request.as_ref()) {
-            Some(done) if facts.requests().any(|r| r.id == *done) => self.consume(done),
-            _ => Ok(()),
-        }
+        Ok(())
+    }
+}
+
+impl Bootstrap {
+    /// Requests that a plan has consumed are done here, too, whether or not this host's data is of that plan's life: left armed, they would keep this
+    /// host down at the next boot with the store away.
+    fn note_done_requests(&self, facts: &Facts) -> Result<()> {
+        let planned = |id: &String| {
+            facts.store.known().is_some_and(|s| s.lives.iter().any(|l| !l.cancelled && l.request.as_ref() == Some(id)))
+        };
+        let remembered = |id: &String| facts.memory.known().is_some_and(|m| m.consumed.contains(id));
+        let open = facts.requests().map(|r| &r.id).filter(|id| planned(id) && !remembered(id));
+        open.into_iter().try_for_each(|id| self.consume(id))
     }
 }
 

@@ -22,10 +22,12 @@ use crate::error::Kind;
 use crate::ports::StoreErrorKind;
 use crate::sys::clock::SystemClock;
 
+mod joins;
 mod owners;
 mod put_back;
 mod requests;
 mod reset;
+mod roll;
 
 /// What a kubeadm host tells of its manifest.
 fn start_source(manifest: PathBuf) -> StartSource {

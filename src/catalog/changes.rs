@@ -59,6 +59,18 @@ impl Changes<'_> {
         self.write(last.number.saturating_add(1), target, false, nonce).await
     }
 
+    /// Whether `target` is still what was recorded last; to be asked right before the change is made. Another host that took this one for dead may have
+    /// recorded, made and confirmed a change since, and then what this one announced counts no more.
+    ///
+    /// # Errors
+    /// As [`Changes::announce`].
+    pub async fn is_last(&self, target: &[Voter]) -> Result<bool, ReadError> {
+        match self.plans.recorded_voters(self.generation).await?.last() {
+            Some((last, _)) => Ok(same(&last.voters, target)),
+            None => Ok(self.plans.plan(self.generation).await?.is_some_and(|p| same(&p.voters, target))),
+        }
+    }
+
     /// Records that the voters were seen to be `now`.
     ///
     /// # Errors
@@ -137,14 +149,20 @@ mod tests {
         // The plan itself records the first configuration.
         assert_eq!(of(&a).announce(&five, &five, Nonce([2; 16])).await.unwrap(), Announced::Ready);
         assert!(!store.keys().iter().any(|k| k.contains("voters")));
+        assert!(of(&a).is_last(&five).await.unwrap());
+        assert!(!of(&a).is_last(&four).await.unwrap());
         assert_eq!(of(&a).announce(&four, &five, Nonce([3; 16])).await.unwrap(), Announced::Ready);
         // Taken up again after a crash: the same record.
         assert_eq!(of(&a).announce(&four, &five, Nonce([4; 16])).await.unwrap(), Announced::Ready);
+        assert!(of(&a).is_last(&four).await.unwrap());
         assert_eq!(plans.recorded_voters(Generation(1)).await.unwrap().len(), 1);
         // Another one waits until it was made, and goes on when it was, confirmed or not.
         let busy = of(&b).announce(&three, &five, Nonce([5; 16])).await.unwrap();
         assert_eq!(busy, Announced::Busy { by: a.clone() });
         assert_eq!(of(&b).announce(&three, &four, Nonce([6; 16])).await.unwrap(), Announced::Ready);
+        // Who wakes up after that must not make the change that it announced.
+        assert!(!of(&a).is_last(&four).await.unwrap());
+        assert!(of(&b).is_last(&three).await.unwrap());
         // What was not the last announcement is not confirmed: the last one still counts beside it.
         of(&a).confirm(&four, Nonce([7; 16])).await.unwrap();
         of(&b).confirm(&three, Nonce([8; 16])).await.unwrap();

@@ -7,6 +7,8 @@ pub mod changes;
 pub mod heartbeat;
 pub mod keys;
 #[cfg(test)]
+mod many_tests;
+#[cfg(test)]
 pub(crate) mod memory;
 pub mod plans;
 #[cfg(test)]

@@ -3,10 +3,12 @@
 //! Each is created once at its exact key and read by GET at its exact key. A listing only hints at where to begin; one record that cannot be read or
 //! trusted makes the whole answer an error, never a shorter one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::keys;
-use super::records::{Created, ReadError, Records};
+use super::records::{AT_ONCE, Created, ReadError, Records};
 use super::voters;
 use crate::core::facts::{Configuration, Life, PlanFacts};
 use crate::core::model::{Generation, NodeName};
@@ -81,15 +83,27 @@ impl Plans {
         if at_least > Generation(0) {
             generations.insert(at_least.0);
         }
+        if generations.len() as u64 > MOST_GENERATIONS {
+            let why = "there are more plans than any cluster has lives".to_owned();
+            return Err(self.problem(keys::PLAN_FOLDER, RecordProblem::BadBody(why)));
+        }
+        let listed: Vec<u64> = generations.iter().copied().collect();
+        let listed = stream::iter(listed)
+            .map(|number| async move { Ok::<_, ReadError>((number, self.life(Generation(number)).await?)) })
+            .buffered(AT_ONCE);
+        let mut read: BTreeMap<u64, Option<(Plan, bool)>> = listed.try_collect().await?;
         let mut lives = Vec::new();
         let mut newest = None;
         // A listing may lag behind: walk on from its end by GET until the store says that there is no further plan.
         let mut next = generations.pop_first().unwrap_or(1);
         loop {
             let generation = Generation(next);
-            match self.plan(generation).await? {
-                Some(plan) => {
-                    let cancelled = self.cancelled(&plan).await?;
+            let found = match read.remove(&next) {
+                Some(found) => found,
+                None => self.life(generation).await?,
+            };
+            match found {
+                Some((plan, cancelled)) => {
                     lives.push(Life {
                         generation,
                         cluster_id: plan.cluster_id,
@@ -120,6 +134,13 @@ impl Plans {
         self.may_live(&mut lives).await?;
         let age_seconds = self.age(&keys::plan(generation)).await?;
         Ok((lives, Some(PlanFacts { plan, cancelled, lost, marks, voters, age_seconds })))
+    }
+
+    /// The plan of a generation, and whether it was taken back.
+    async fn life(&self, generation: Generation) -> Result<Option<(Plan, bool)>, ReadError> {
+        let Some(plan) = self.plan(generation).await? else { return Ok(None) };
+        let cancelled = self.cancelled(&plan).await?;
+        Ok(Some((plan, cancelled)))
     }
 
     /// Whether nobody will ever serve in this plan's life because a person took it back. A reset is the seed's alone: it is over as soon as the seed's
@@ -175,11 +196,11 @@ impl Plans {
                 slots.insert(name);
             }
         }
-        let mut marks = Vec::new();
-        for slot in slots {
-            marks.extend(self.mark(plan.generation, &slot).await?);
-        }
-        Ok(marks)
+        let marks = stream::iter(slots)
+            .map(|slot| async move { self.mark(plan.generation, &slot).await })
+            .buffered(AT_ONCE)
+            .try_filter_map(|mark| async move { Ok(mark) });
+        marks.try_collect().await
     }
 
     /// The started mark of one slot in one life.

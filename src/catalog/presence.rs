@@ -2,10 +2,12 @@
 //!
 //! Ages are measured by the store's clock alone: its answer's date minus the object's date.
 
+use futures::StreamExt;
+use futures::stream;
 use serde::{Deserialize, Serialize};
 
 use super::keys;
-use super::records::{ReadError, Record, Records};
+use super::records::{AT_ONCE, ReadError, Record, Records};
 use crate::core::facts::ROLL_CALL_TTL_SECONDS;
 use crate::core::facts::{HeartbeatFact, RollEntry, RollState};
 use crate::core::model::{ClusterId, Generation, NodeName, Nonce, Revision};
@@ -75,12 +77,21 @@ fn no_time(records: &Records, key: &str) -> ReadError {
 /// # Errors
 /// As [`heartbeat`].
 pub async fn roll_call(records: &Records, me: &NodeName) -> Result<(Option<RollEntry>, Vec<RollEntry>), ReadError> {
+    let objects = records.store().list(keys::ROLL_CALL_FOLDER).await?;
+    let nodes = objects.into_iter().filter_map(|object| {
+        let name = object.key.strip_prefix(keys::ROLL_CALL_FOLDER).and_then(|f| f.strip_suffix(".json"));
+        NodeName::new(name?).ok()
+    });
+    let mut entries = stream::iter(nodes)
+        .map(|node| async move {
+            let found = entry(records, &node).await;
+            (node, found)
+        })
+        .buffered(AT_ONCE);
     let mut all = Vec::new();
     let mut own = None;
-    for object in records.store().list(keys::ROLL_CALL_FOLDER).await? {
-        let name = object.key.strip_prefix(keys::ROLL_CALL_FOLDER).and_then(|f| f.strip_suffix(".json"));
-        let Some(Ok(node)) = name.map(NodeName::new) else { continue };
-        match entry(records, &node).await {
+    while let Some((node, found)) = entries.next().await {
+        match found {
             // Whatever stands there, this node overwrites it; it holds nobody up.
             Err(ReadError::Problem { .. }) if node == *me => {}
             Err(e) => return Err(e),

@@ -14,6 +14,9 @@ use crate::crypto::Keyring;
 use crate::error::{Error, Kind};
 use crate::ports::{ObjectStore, PutMode, StoreError, StoreErrorKind};
 
+/// Records are read so many at once: one after the other, those of a long life would not be there within any time limit.
+pub(super) const AT_ONCE: usize = 16;
+
 /// A record that was found, verified and understood.
 #[derive(Debug, Clone)]
 pub struct Record<T> {

@@ -16,9 +16,13 @@ use crate::core::model::{ClusterName, NodeName, Nonce, SnapshotName, Timestamp};
 use crate::core::record::{RecordKind, RecordProblem};
 use crate::crypto::{Keyring, Token};
 use crate::error::Kind;
-use crate::ports::StoreErrorKind;
+use crate::ports::{ObjectStore, StoreErrorKind};
 
 pub(crate) fn records(store: Arc<MemoryStore>, token: &str, cluster: &str) -> Records {
+    records_over(store, token, cluster)
+}
+
+pub(super) fn records_over(store: Arc<dyn ObjectStore>, token: &str, cluster: &str) -> Records {
     let keyring = Keyring::new(Token::new(&SecretString::from(token)).unwrap());
     Records::new(store, Arc::new(keyring), ClusterName::new(cluster).unwrap())
 }

@@ -1,7 +1,9 @@
 //! The recorded voters of a life, read on from where a reader has come, and written one by one.
 
+use futures::future::join_all;
+
 use super::keys;
-use super::records::{Created, ReadError, Records};
+use super::records::{AT_ONCE, Created, ReadError, Records};
 use crate::core::model::Generation;
 use crate::core::plan::VotersRecord;
 use crate::core::record::{RecordKind, RecordProblem};
@@ -19,10 +21,8 @@ pub async fn read_on(
     generation: Generation,
     known: &mut Vec<VotersRecord>,
 ) -> Result<(), ReadError> {
-    while let Some((record, _)) = read(records, generation, known.len()).await? {
-        known.push(record);
-    }
-    Ok(())
+    let from = known.len();
+    read_from(records, generation, from, |record, _| known.push(record)).await
 }
 
 /// All records of a life, by number, each with its age in seconds by the store's clock, if the store tells the time.
@@ -34,10 +34,29 @@ pub async fn read_all(
     generation: Generation,
 ) -> Result<Vec<(VotersRecord, Option<u64>)>, ReadError> {
     let mut all = Vec::new();
-    while let Some(next) = read(records, generation, all.len()).await? {
-        all.push(next);
-    }
+    read_from(records, generation, 0, |record, age| all.push((record, age))).await?;
     Ok(all)
+}
+
+/// Hands on the records behind the first `from` ones, in their order. Where they end is not known, so more and more of them are read at once: a life of
+/// hosts that come and go has hundreds.
+async fn read_from(
+    records: &Records,
+    generation: Generation,
+    mut from: usize,
+    mut found: impl FnMut(VotersRecord, Option<u64>),
+) -> Result<(), ReadError> {
+    let mut window = 1;
+    loop {
+        let each = (from..from + window).map(|known| read(records, generation, known));
+        // The first that is missing is the end: what lies behind it is nobody's, whatever it is.
+        for read in join_all(each).await {
+            let Some((record, age)) = read? else { return Ok(()) };
+            found(record, age);
+        }
+        from += window;
+        window = (window * 2).min(AT_ONCE);
+    }
 }
 
 /// The record that follows the first `known` ones.

@@ -38,9 +38,9 @@ pub enum Output {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The daemon: takes scheduled snapshots and ships them
+    /// The daemon: scheduled snapshots, shipping, and the heartbeat and voters of the cluster
     Agent,
-    /// The gate of etcd: decides whether this host starts, restores or waits, and does it
+    /// The gate of etcd: decides whether this host starts, joins, restores or waits, and does it
     Bootstrap(BootstrapArgs),
     /// Takes a snapshot now and ships it to the store
     Save(SaveArgs),
@@ -56,7 +56,7 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Restores a snapshot into a new data dir by hand, as 'etcdutl snapshot restore' does
     Restore(RestoreArgs),
-    /// Arms a restore for the next start of etcd, once
+    /// Arms a restore of the whole cluster for this host's next start of etcd, once
     RestoreOnce(RestoreOnceArgs),
     /// Moves a member aside by hand, or lists what was moved
     #[command(subcommand)]
@@ -210,13 +210,13 @@ pub struct RestoreArgs {
 /// Arguments of `restore-once`.
 #[derive(Debug, Args)]
 pub struct RestoreOnceArgs {
-    /// Name of a snapshot, or "latest"
+    /// Name of a snapshot, what 'save --name' was given (then the newest of these), or "latest"
     #[arg(required_unless_present = "cancel", conflicts_with = "cancel")]
     pub name: Option<String>,
     /// k3s, rke2: a word for this restore, the same on all hosts, which stop for it together
     #[arg(long, value_name = "WORD", conflicts_with = "cancel")]
     pub id: Option<String>,
-    /// Take an armed restore back
+    /// Take an armed restore back, also its plan as long as too few hosts have followed it
     #[arg(long)]
     pub cancel: bool,
 }

@@ -10,12 +10,13 @@ use serde::Serialize;
 use super::args::DeclareLostArgs;
 use super::render::{self, Printer};
 use super::wire::Wire;
+use crate::bootstrap::{self, AtRecorded};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::{Created, Records};
 use crate::catalog::snapshots::Snapshots;
-use crate::core::facts::PlanFacts;
-use crate::core::model::{Generation, SnapshotName};
+use crate::core::facts::{Life, PlanFacts};
+use crate::core::model::{ClusterId, Generation, SnapshotName};
 use crate::core::plan::{PersonsWord, Voter};
 use crate::error::{Error, Kind, Result};
 use crate::ports::{Etcd, Peer};
@@ -26,11 +27,52 @@ const HEARTBEAT_TTL_SECONDS: u64 = 90;
 /// A member that says nothing within this time does not answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
+/// A life that is given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct GivenUp {
+    generation: Generation,
+    /// Who votes in it, as far as that is recorded.
+    voters: Vec<Voter>,
+    #[serde(skip)]
+    cluster_id: ClusterId,
+    /// All that were ever recorded as its voters: any of them may still hold its data.
+    #[serde(skip)]
+    recorded: Vec<Voter>,
+}
+
+/// What the word about the newest life gives up: that one first, then those that may live on behind it, newest first.
+fn given_up(newest: &PlanFacts, lives: &[Life]) -> Vec<GivenUp> {
+    let recorded = newest.voters.iter().flat_map(|r| &r.voters).chain(&newest.plan.voters);
+    let first = GivenUp {
+        generation: newest.plan.generation,
+        voters: newest.voters.last().map_or(&newest.plan.voters, |r| &r.voters).clone(),
+        cluster_id: newest.plan.cluster_id,
+        recorded: recorded.cloned().collect(),
+    };
+    let behind = lives.iter().rev().filter(|l| l.generation != newest.plan.generation).filter_map(|l| {
+        Some(GivenUp {
+            generation: l.generation,
+            voters: l.may_live.last()?.voters.clone(),
+            cluster_id: l.cluster_id,
+            recorded: l.may_live.iter().flat_map(|c| c.voters.clone()).collect(),
+        })
+    });
+    std::iter::once(first).chain(behind).collect()
+}
+
+impl GivenUp {
+    fn names(&self) -> String {
+        self.voters.iter().map(|v| v.name.to_string()).collect::<Vec<_>>().join(", ")
+    }
+}
+
 #[derive(Serialize)]
 struct Report {
     generation: Generation,
     /// Who votes in it, as far as that is recorded.
     voters: Vec<Voter>,
+    /// Older lives that may live on behind it, and are given up with it.
+    older: Vec<GivenUp>,
     /// What a restore would begin with.
     latest: Option<SnapshotName>,
     /// Whether this call recorded it; otherwise somebody had before.
@@ -44,23 +86,30 @@ pub(super) async fn run(wire: &Wire, args: &DeclareLostArgs, printer: &Printer) 
     let records = wire.records()?;
     let location = records.store().location();
     let plans = Plans::new(records.clone());
-    let (_, newest) = plans.history(Generation(0)).await?;
+    let (lives, newest) = plans.history(Generation(0)).await?;
     let Some(newest) = newest else {
         let text = format!("{location} has no plan, so there is no life of the cluster to declare lost");
         return Err(Error::new(Kind::NotFound, text)
             .hint("check bucket and folder with: lifeboat config show; what a boot would do now: lifeboat bootstrap --dry-run"));
     };
     let generation = newest.plan.generation;
-    let voters = newest.voters.last().map_or(&newest.plan.voters, |r| &r.voters).clone();
+    let all = given_up(&newest, &lives);
+    let (first, older) = all.split_first().map_or((&[][..], &[][..]), |(f, o)| (std::slice::from_ref(f), o));
+    let voters: Vec<Voter> = first.iter().flat_map(|l| l.voters.clone()).collect();
     let listing = Snapshots::new(records.clone()).list().await?;
     let latest = listing.latest().map(|c| &c.manifest);
-    let report =
-        |recorded| Report { generation, voters: voters.clone(), latest: latest.map(|m| m.name.clone()), recorded };
+    let report = |recorded| Report {
+        generation,
+        voters: voters.clone(),
+        older: older.to_vec(),
+        latest: latest.map(|m| m.name.clone()),
+        recorded,
+    };
     if newest.lost {
         printer.report(&report(false), said)?;
         return Ok(ExitCode::SUCCESS);
     }
-    refuse_the_living(wire, &records, &newest).await?;
+    let unclear = refuse_the_living(wire, &records, &newest, &all).await?;
     let given_up = match latest {
         Some(m) => format!(
             "What was written after the latest snapshot ({}, revision {}, {} ago) is given up",
@@ -70,12 +119,19 @@ pub(super) async fn run(wire: &Wire, args: &DeclareLostArgs, printer: &Printer) 
         ),
         None => "There is no snapshot in the store, so ALL of its data is given up".to_owned(),
     };
-    let hosts: Vec<String> = voters.iter().map(|v| v.name.to_string()).collect();
+    for text in &unclear {
+        render::warn(text);
+    }
+    let gone: Vec<String> = all.iter().map(|l| format!("generation {} (voters {})", l.generation, l.names())).collect();
+    let behind = match older {
+        [] => "",
+        _ => " The older ones may live on, since what came after them was forced or taken back.",
+    };
     render::ask(
         &format!(
-            "Generation {generation} (voters {}) will count as gone for good, in {location}, and that cannot be taken back. {given_up}: if one of \
-             these hosts still holds its data, save it first (start etcd there, lifeboat save --name survivor).",
-            hosts.join(", ")
+            "Gone for good, in {location}, will be {}, and that cannot be taken back.{behind} {given_up}: if one of these hosts still holds its \
+             data, save it first (start etcd there, lifeboat save --name survivor).",
+            gone.join(" and ")
         ),
         args.yes,
     )?;
@@ -107,11 +163,15 @@ fn said(r: &Report) -> String {
 }
 
 /// What is seen alive is not lost, whatever a person believes.
-async fn refuse_the_living(wire: &Wire, records: &Records, newest: &PlanFacts) -> Result<()> {
-    let generation = newest.plan.generation;
+///
+/// The voters of a life that a person wants to give up are often not configured any more: they are asked where the records say that they are. Returns
+/// what is there and could not be asked which cluster it is part of.
+async fn refuse_the_living(wire: &Wire, records: &Records, newest: &PlanFacts, all: &[GivenUp]) -> Result<Vec<String>> {
+    let life = |generation| all.iter().find(|l| l.generation == generation);
     let beat = presence::heartbeat(records).await?;
-    if let Some(beat) = beat.filter(|b| b.generation == generation && b.age_seconds < HEARTBEAT_TTL_SECONDS) {
-        let text = format!("generation {generation} wrote its heartbeat {} s ago: it is alive", beat.age_seconds);
+    if let Some(beat) = beat.filter(|b| life(b.generation).is_some() && b.age_seconds < HEARTBEAT_TTL_SECONDS) {
+        let text =
+            format!("generation {} wrote its heartbeat {} s ago: it is alive", beat.generation, beat.age_seconds);
         return Err(Error::new(Kind::Refused, text).hint(
             "stop its members for good first, then wait two minutes; to go back to a snapshot instead: lifeboat restore-once NAME",
         ));
@@ -125,16 +185,158 @@ async fn refuse_the_living(wire: &Wire, records: &Records, newest: &PlanFacts) -
         let answer = tokio::time::timeout(ANSWER_LIMIT, port.ask()).await.ok()?.ok()?;
         Some((port.url().to_owned(), answer.cluster_id))
     });
-    let (clients, ports) = tokio::join!(join_all(asked), join_all(ports));
-    let answers = clients.into_iter().chain(ports).flatten();
-    let of_it: Vec<String> =
-        answers.filter(|(_, id)| *id == newest.plan.cluster_id).map(|(endpoint, _)| endpoint).collect();
-    if of_it.is_empty() {
-        return Ok(());
+    let voters: Vec<Voter> = all.iter().flat_map(|l| l.recorded.clone()).collect();
+    let reach = wire.reach_recorded();
+    let recorded = bootstrap::who_answers(&reach, &voters, ANSWER_LIMIT);
+    let (clients, ports, recorded) = tokio::join!(join_all(asked), join_all(ports), recorded);
+    let answers: Vec<(String, ClusterId)> = clients.into_iter().chain(ports).flatten().collect();
+    judge(newest, all, answers, recorded)
+}
+
+/// What has answered, beside the lives that are to be given up.
+fn judge(
+    newest: &PlanFacts,
+    all: &[GivenUp],
+    answers: Vec<(String, ClusterId)>,
+    recorded: Vec<AtRecorded>,
+) -> Result<Vec<String>> {
+    // Until the first host of a reset has recorded it, the id of its cluster is nobody's to know.
+    let unlearnt = newest.plan.reset && newest.voters.is_empty();
+    let mut living: Vec<(Generation, Vec<String>)> = Vec::new();
+    let mut unclear = Vec::new();
+    let mut lives = |at: String, id: ClusterId, is_recorded: bool| match all.iter().find(|l| l.cluster_id == id) {
+        Some(life) => match living.iter_mut().find(|(g, _)| *g == life.generation) {
+            Some((_, there)) if there.contains(&at) => {}
+            Some((_, there)) => there.push(at),
+            None => living.push((life.generation, vec![at])),
+        },
+        None if is_recorded && unlearnt => living.push((newest.plan.generation, vec![at])),
+        None => {}
+    };
+    for (at, id) in answers {
+        lives(at, id, false);
     }
-    Err(Error::new(
-        Kind::Refused,
-        format!("members of generation {generation} answer ({}): their data is newer than any snapshot", of_it.join(", ")),
-    )
-    .hint("bring the others back; if they are lost, save there ('lifeboat save --name survivor') and type: lifeboat restore-once survivor-<time>"))
+    for found in recorded {
+        match found.cluster {
+            Ok(id) => lives(found.url, id, true),
+            Err(why) => unclear.push(format!(
+                "something answers at {}, where a voter is recorded, and does not tell which cluster it is part of: {why}",
+                found.url
+            )),
+        }
+    }
+    if living.is_empty() {
+        return Ok(unclear);
+    }
+    let those: Vec<String> =
+        living.iter().map(|(g, there)| format!("members of generation {g} answer ({})", there.join(", "))).collect();
+    Err(Error::new(Kind::Refused, format!("{}: their data is newer than any snapshot", those.join("; ")))
+    .hint("bring the others back; if they are lost, save there ('lifeboat save --name survivor') then 'lifeboat restore-once survivor', and restart etcd there"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::facts::Configuration;
+    use crate::core::model::{NodeName, Nonce};
+    use crate::core::plan::{Plan, PlanCause, VotersRecord};
+
+    fn voters(names: &str) -> Vec<Voter> {
+        let voter = |n: &str| Voter { name: NodeName::new(n).unwrap(), peer_urls: vec![format!("http://{n}:2380")] };
+        names.split_whitespace().map(voter).collect()
+    }
+
+    fn newest(reset: bool, records: &[&str]) -> PlanFacts {
+        let record = |(i, names): (usize, &&str)| VotersRecord {
+            number: i as u64 + 1,
+            voters: voters(names),
+            confirmed: true,
+            cluster_id: None,
+            by: NodeName::new("a").unwrap(),
+            nonce: Nonce([0; 16]),
+        };
+        let plan = Plan {
+            generation: Generation(3),
+            cause: PlanCause::Forced,
+            request: None,
+            snapshot: None,
+            excluded: vec![],
+            voters: voters("a b c"),
+            token: "t".into(),
+            cluster_id: ClusterId(0x30),
+            reset,
+            bump_revision: None,
+            seed: NodeName::new("a").unwrap(),
+            created: "2024-01-15T10:30:00Z".parse().unwrap(),
+            nonce: Nonce([1; 16]),
+        };
+        let voters = records.iter().enumerate().map(record).collect();
+        PlanFacts { plan, cancelled: false, lost: false, marks: vec![], voters, age_seconds: None }
+    }
+
+    fn life(generation: u64, may_live: &[&str]) -> Life {
+        let configuration = |names: &&str| Configuration { recorded_in: String::new(), voters: voters(names) };
+        Life {
+            generation: Generation(generation),
+            cluster_id: ClusterId(generation * 0x10),
+            cause: PlanCause::Init,
+            cancelled: false,
+            request: None,
+            may_live: may_live.iter().map(configuration).collect(),
+        }
+    }
+
+    /// The word about the newest life gives up those behind it, too; whoever was recorded in any of them is asked.
+    #[test]
+    fn lives_behind_a_forced_plan_are_given_up_with_it() {
+        let all =
+            given_up(&newest(false, &["a b", "a b d"]), &[life(1, &[]), life(2, &["x y", "x y z"]), life(3, &[])]);
+        let names: Vec<(u64, String)> = all.iter().map(|l| (l.generation.0, l.names())).collect();
+        assert_eq!(names, [(3, "a, b, d".to_owned()), (2, "x, y, z".to_owned())]);
+        let asked = |name: &str| all.iter().any(|l| l.recorded.iter().any(|v| v.name.as_str() == name));
+        assert!(["a", "b", "c", "d", "x", "y", "z"].into_iter().all(asked), "{all:?}");
+    }
+
+    #[test]
+    fn who_answers_for_a_life_that_is_given_up_is_named() {
+        let at = |n: &str, cluster: Result<u64, &str>| AtRecorded {
+            url: format!("http://{n}:2380"),
+            cluster: cluster.map(ClusterId).map_err(str::to_owned),
+        };
+        type Case<'a> = (&'a str, bool, Vec<(String, ClusterId)>, Vec<AtRecorded>, Result<usize, &'a str>);
+        let tls = || Err("certificate");
+        let cases: Vec<Case<'_>> = vec![
+            ("nobody", false, vec![], vec![], Ok(0)),
+            (
+                "a configured member",
+                false,
+                vec![("http://a:2379".into(), ClusterId(0x30))],
+                vec![],
+                Err("3 answer (http://a:2379)"),
+            ),
+            ("a voter that is not configured", false, vec![], vec![at("c", Ok(0x30))], Err("3 answer (http://c:2380)")),
+            ("a voter of the life behind", false, vec![], vec![at("x", Ok(0x20))], Err("2 answer (http://x:2380)")),
+            ("of a life that is over", false, vec![], vec![at("a", Ok(0x10))], Ok(0)),
+            ("a stranger", false, vec![], vec![at("a", Ok(0x99))], Ok(0)),
+            (
+                "a reset whose id is not known yet",
+                true,
+                vec![],
+                vec![at("a", Ok(0x99))],
+                Err("3 answer (http://a:2380)"),
+            ),
+            ("it cannot be asked", false, vec![], vec![at("a", tls())], Ok(1)),
+            ("and another one answers", false, vec![], vec![at("a", tls()), at("b", Ok(0x30))], Err("http://b:2380")),
+        ];
+        for (story, reset, answers, recorded, expected) in cases {
+            let newest = newest(reset, &[]);
+            let all = given_up(&newest, &[life(1, &[]), life(2, &["x y z"]), life(3, &[])]);
+            let got = judge(&newest, &all, answers, recorded);
+            match (got, expected) {
+                (Ok(unclear), Ok(n)) => assert_eq!(unclear.len(), n, "{story}: {unclear:?}"),
+                (Err(e), Err(part)) => assert!(e.to_string().contains(part), "{story}: {e}"),
+                (got, expected) => panic!("{story}: {got:?} instead of {expected:?}"),
+            }
+        }
+    }
 }

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::args::RestoreOnceArgs;
-use super::render::Printer;
+use super::render::{self, Printer};
 use super::wire::Wire;
 use crate::bootstrap::{self, MemoryFile, RequestSources, TakenBack};
 use crate::catalog::plans::Plans;
+use crate::catalog::snapshots::Snapshots;
 use crate::core::facts::Request;
-use crate::core::model::{Generation, NodeName};
+use crate::core::manifest::Manifest;
+use crate::core::model::{Generation, NodeName, SnapshotName};
 use crate::error::{Error, Kind, Result};
 
 #[derive(Serialize)]
@@ -35,8 +37,21 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     let Some(name) = &args.name else {
         return take_it_back(wire, &requests, path, printer).await;
     };
+    if let Some(id) = &args.id
+        && memory(wire).observe().known().is_some_and(|m| m.consumed.contains(id))
+    {
+        return Err(Error::new(Kind::Refused, format!("the restore {id} was done on this host, or taken back here"))
+            .hint("ask for it with another --id, on every host with the same"));
+    }
     // What cannot be restored is refused now, not at the next boot.
-    let manifest = wire.snapshots()?.resolve(name).await?;
+    let manifest = saved_as(&wire.snapshots()?, name).await?;
+    // "latest" is answered at the next start; the beginning of a name is answered now.
+    let name = if name == "latest" { name.clone() } else { manifest.name.to_string() };
+    let name = name.as_str();
+    let shown = match name {
+        "latest" => format!("latest (now {}, revision {})", manifest.name, manifest.revision),
+        _ => format!("{name} (revision {})", manifest.revision),
+    };
     let id = requests
         .file
         .arm_as(name, args.id.as_deref())
@@ -45,7 +60,7 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     let done = |r: &Request| memory.known().is_some_and(|m| m.consumed.contains(&r.id));
     let also = requests.armed().into_iter().filter(|r| r.id != id && !done(r)).collect();
     let report = Armed {
-        snapshot: Some(name.clone()),
+        snapshot: Some(name.to_owned()),
         id: Some(id),
         file: path,
         armed: true,
@@ -57,9 +72,9 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     let (resets, unit) = (wire.settings().etcd.managed_by.resets_one_node(), &wire.settings().etcd.unit);
     printer.report(&report, |r| {
         let mut text = format!(
-            "armed in {}: at the next start of etcd this host restores {name} (now {}, revision {}), once.\n\
+            "armed in {}: at the next start of etcd this host restores {shown}, once.\n\
              The data of now is moved aside, not deleted. To take it back: lifeboat restore-once --cancel\n",
-            r.file, manifest.name, manifest.revision
+            r.file
         );
         if !r.others.is_empty() && resets {
             text.push_str(&format!(
@@ -88,6 +103,31 @@ pub(super) async fn restore_once(wire: &Wire, args: &RestoreOnceArgs, printer: &
     Ok(ExitCode::SUCCESS)
 }
 
+/// The snapshot of that name; and if there is none, the newest of those that `lifeboat save --name NAME` has made, so that both commands can be
+/// typed before the name of the snapshot is known. A newer one of them that cannot be trusted is not passed over.
+async fn saved_as(snapshots: &Snapshots, name: &str) -> Result<Manifest> {
+    let missing = match snapshots.resolve(name).await {
+        Err(e) if e.kind() == Kind::NotFound && name != "latest" => e,
+        done => return done,
+    };
+    let listing = snapshots.list().await?;
+    let made = |m: &&Manifest| SnapshotName::from_start(name, m.started).is_ok_and(|n| m.name.is_or_follows(&n));
+    let made = listing.committed().map(|c| &c.manifest).filter(made);
+    let Some(newest) = made.max_by(|a, b| (a.started, &a.name).cmp(&(b.started, &b.name))) else {
+        return Err(missing);
+    };
+    let beginning = format!("{name}-");
+    let newer = listing.entries.iter().filter(|e| e.name > newest.name && e.name.as_str().starts_with(&beginning));
+    match newer.filter_map(|e| Some((&e.name, e.state.as_ref().err()?))).next_back() {
+        None => Ok(newest.clone()),
+        Some((broken, problem)) => Err(Error::new(
+            Kind::Verification,
+            format!("{broken}, the newest one that {name:?} may mean, cannot be restored: {problem}"),
+        )
+        .hint(format!("to have the one before it, name it: lifeboat restore-once {}", newest.name))),
+    }
+}
+
 fn others(wire: &Wire) -> Vec<NodeName> {
     let settings = wire.settings();
     settings.cluster.members.iter().map(|m| m.name.clone()).filter(|name| *name != settings.node.name).collect()
@@ -106,13 +146,28 @@ async fn take_it_back(wire: &Wire, requests: &RequestSources, path: String, prin
     // First what is armed here: it needs no store, and a host that waits for the store because of it goes on.
     let done = requests.take_back(&memory(wire))?;
     let plans = Plans::new(wire.records()?);
-    let taken = bootstrap::take_back(&plans, &wire.settings().node.name, wire.clock.now()).await.map_err(|e| {
+    let unknown = |e: Error| {
         e.context(format!(
             "nothing is armed on this host any more (not in {path} either), but whether the store holds a plan for that restore, which this host \
              would follow at a later start, could not be found out"
         ))
         .hint("type it again when the store answers: lifeboat restore-once --cancel")
-    })?;
+    };
+    let node = &wire.settings().node.name;
+    let mut taken = bootstrap::take_back(&plans, node, wire.clock.now()).await.map_err(unknown)?;
+    if taken == TakenBack::Nothing && !armed.is_empty() {
+        // A gate that was about to write the plan when it was taken back may have done so since.
+        let through = bootstrap::gates_are_through(&wire.settings().bootstrap.state_dir).await;
+        taken = bootstrap::take_back(&plans, node, wire.clock.now()).await.map_err(unknown)?;
+        if let Err(e) = &through {
+            render::warn(&format!("whether a gate is at work on this host is not known: {}", e.one_line()));
+        } else if matches!(through, Ok(false)) {
+            render::warn(
+                "'lifeboat bootstrap' is still at work on this host. It writes no plan for what was taken back; when it has ended, \
+                 'lifeboat bootstrap --dry-run' shows the newest plan",
+            );
+        }
+    }
     let cancelled = match taken {
         TakenBack::Plan(generation) => Some(generation),
         TakenBack::TooLate(generation) => {

@@ -188,7 +188,7 @@ impl Wire {
     }
 
     /// For URLs that records of the store name.
-    fn reach_recorded(&self) -> bootstrap::Reach {
+    pub fn reach_recorded(&self) -> bootstrap::Reach {
         let options = |s: &config::Settings, url: &str| {
             let mut reached = Wire::reach_with(s, &url::Url::parse(url).ok()?);
             reached.login = s.etcd.login.as_ref().and_then(|l| Some((l.username.clone(), l.password.read().ok()?)));

@@ -1,5 +1,6 @@
 //! When a cluster that lives without a plan may be taken over as a life of its own, and what its plan says.
 
+use super::facts::Life;
 use super::model::{ClusterId, Generation, NodeName, Nonce, Timestamp};
 use super::plan::{Plan, PlanCause, Voter};
 
@@ -82,6 +83,18 @@ pub fn plan(
         seed,
         created,
         nonce,
+    }
+}
+
+/// The life that such a plan begins.
+pub fn life(plan: &Plan) -> Life {
+    Life {
+        generation: plan.generation,
+        cluster_id: plan.cluster_id,
+        cause: plan.cause,
+        cancelled: false,
+        request: plan.request.clone(),
+        may_live: Vec::new(),
     }
 }
 

@@ -166,9 +166,12 @@ pub struct Memory {
     /// Whose a separate WAL dir was then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wal_dir_owner: Option<DirOwner>,
-    /// This host stands in the roll call with its data, as one that has stopped for a request (k3s, rke2). Before it starts, it withdraws.
+    /// This host stands in the roll call: without data, or as one that has stopped for a request (k3s, rke2). Before it starts, it withdraws.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// Nonce of the last started mark that this host tried to take. Its write may land long after it was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark_tried: Option<Nonce>,
     /// Members that were moved aside for a plan, and have not joined anything since: only these may ever be put back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aside: Vec<Aside>,
@@ -370,6 +373,26 @@ impl StoreFacts {
             ),
             hint: Some("check bucket and folder under [store] with 'lifeboat config show' and 'lifeboat ls'".into()),
         })
+    }
+
+    /// What older lives recorded counts until a newer one has ended them. A restore that a person asked for ends them as soon as its own life has
+    /// served: with a majority of its members, of which enough were members of the older ones. That it has served shows in what only a quorate cluster
+    /// leaves: a heartbeat, or a snapshot that was taken with quorum. A mark alone does not.
+    #[must_use]
+    pub fn without_ended_lives(mut self) -> StoreFacts {
+        let served = |life: &Life| {
+            let of_it = |s: &SnapshotFact| {
+                s.manifest.as_ref().is_ok_and(|c| c.cluster_id == life.cluster_id && c.quorum && c.damaged.is_none())
+            };
+            !life.cancelled
+                && (self.snapshots.iter().any(of_it)
+                    || self.heartbeat.as_ref().is_some_and(|b| b.generation == life.generation))
+        };
+        let last_served = self.lives.iter().rposition(served).unwrap_or(0);
+        for ended in self.lives.iter_mut().take(last_served) {
+            ended.may_live.clear();
+        }
+        self
     }
 
     /// The life that a cluster id belongs to.

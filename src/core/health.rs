@@ -22,6 +22,8 @@ pub enum Unfit {
     Lagging,
     /// The store does not answer this host, and may answer another.
     NoStore,
+    /// It failed to save, and another member may be able to.
+    Failing,
 }
 
 impl std::fmt::Display for Unfit {
@@ -31,6 +33,7 @@ impl std::fmt::Display for Unfit {
             Unfit::Corrupt => "it has the CORRUPT alarm",
             Unfit::Lagging => "it lags behind its leader",
             Unfit::NoStore => "the store does not answer this host",
+            Unfit::Failing => "its last snapshot failed",
         })
     }
 }

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod health;
 pub mod manifest;
 pub mod model;
+pub mod peer_url;
 pub mod plan;
 pub mod record;
 pub mod schedule;

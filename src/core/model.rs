@@ -131,6 +131,14 @@ impl SnapshotName {
     pub fn with_suffix(&self, n: u32) -> Result<Self, Invalid> {
         SnapshotName::new(&format!("{}-{n}", self.0))
     }
+
+    /// Whether this is `first`, or one of the same second with a suffix.
+    #[must_use]
+    pub fn is_or_follows(&self, first: &SnapshotName) -> bool {
+        let number =
+            |s: &str| s.strip_prefix('-').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        self.0.strip_prefix(&first.0).is_some_and(|rest| rest.is_empty() || number(rest))
+    }
 }
 
 macro_rules! hex_id {
@@ -307,7 +315,16 @@ mod tests {
         let t: Timestamp = "2024-01-15T11:30:00+01:00".parse().expect("timestamp");
         let n = SnapshotName::from_start("etcd-snapshot", t).expect("name");
         assert_eq!(n.as_str(), "etcd-snapshot-2024-01-15T10-30-00Z");
-        assert_eq!(n.with_suffix(2).expect("suffix").as_str(), "etcd-snapshot-2024-01-15T10-30-00Z-2");
+        let second = n.with_suffix(2).expect("suffix");
+        assert_eq!(second.as_str(), "etcd-snapshot-2024-01-15T10-30-00Z-2");
+        assert!(n.is_or_follows(&n) && second.is_or_follows(&n) && !n.is_or_follows(&second));
+        for other in [
+            "etcd-snapshot-2024-01-15T10-30-01Z",
+            "etcd-snapshot-2024-01-15T10-30-00Z-",
+            "x-etcd-snapshot-2024-01-15T10-30-00Z",
+        ] {
+            assert!(SnapshotName::new(other).is_ok_and(|o| !o.is_or_follows(&n)), "{other}");
+        }
     }
 
     #[test]

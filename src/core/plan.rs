@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::model::{ClusterId, Generation, NodeName, Nonce, Revision, Sha256, SnapshotName, Timestamp};
+use super::peer_url;
 
 /// Why a life began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -102,14 +103,7 @@ pub struct Plan {
 impl Plan {
     /// Whether `node` with exactly these peer URLs is a voter of this life.
     pub fn lists(&self, node: &NodeName, peer_urls: &[String]) -> bool {
-        self.voters.iter().any(|v| {
-            let sorted = |urls: &[String]| {
-                let mut urls = urls.to_vec();
-                urls.sort();
-                urls
-            };
-            &v.name == node && sorted(&v.peer_urls) == sorted(peer_urls)
-        })
+        self.voters.iter().any(|v| &v.name == node && peer_url::same_set(&v.peer_urls, peer_urls))
     }
 
     /// Whether hosts build a data dir from this plan.

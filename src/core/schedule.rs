@@ -13,7 +13,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Zoned};
 use sha2::{Digest, Sha256};
 
-use crate::core::model::{Invalid, Timestamp};
+use crate::core::model::{Invalid, SnapshotName, Timestamp};
 
 /// A recorded run that lies further ahead of the clock than this was recorded by a clock that was wrong: waiting
 /// for it would stop the snapshots for as long as that clock was ahead.
@@ -225,6 +225,19 @@ pub fn due(schedule: &Schedule, last_run: Option<Timestamp>, started_at: Timesta
         missed += 1;
     }
     Due { due: Some(slot), missed, next }
+}
+
+/// Whether a snapshot of this name was taken for this slot of `schedule`, or for a later one.
+pub fn stands_for(name: &SnapshotName, schedule: &str, slot: Timestamp) -> bool {
+    const STAMP: &str = "0000-00-00T00-00-00Z";
+    let stamp = name.as_str().strip_prefix(schedule).and_then(|rest| rest.strip_prefix('-')?.get(..STAMP.len()));
+    let is_stamp = |text: &str| {
+        text.bytes().zip(STAMP.bytes()).all(|(c, like)| if like == b'0' { c.is_ascii_digit() } else { c == like })
+    };
+    // Stamps of one form are in the order of time.
+    let begun = SnapshotName::from_start(schedule, slot);
+    stamp.is_some_and(is_stamp)
+        && begun.is_ok_and(|begun| name.as_str().get(..begun.as_str().len()) >= Some(begun.as_str()))
 }
 
 /// How long after a slot `node` runs `schedule`: spread evenly over `0..max` by a hash of both names, the same at

@@ -5,6 +5,7 @@
 
 use super::facts::LocalVoter;
 use super::model::{MemberId, NodeName};
+use super::peer_url;
 use super::plan::{Voter, VotersRecord};
 
 /// A record that should be written next.
@@ -21,6 +22,7 @@ pub struct Note {
 fn sorted(voters: &[Voter]) -> Vec<Voter> {
     let mut all = voters.to_vec();
     for voter in &mut all {
+        voter.peer_urls = voter.peer_urls.iter().map(|u| peer_url::canonical(u)).collect();
         voter.peer_urls.sort();
     }
     all.sort();
@@ -56,7 +58,7 @@ fn next_number(records: &[VotersRecord]) -> u64 {
 ///
 /// The host comes first because its slot is what the gate counts: etcd started without `--name` calls itself `default`.
 pub fn slot(id: MemberId, name: &str, peer_urls: &[String], configured: &[Voter]) -> Option<Voter> {
-    let host = configured.iter().find(|v| v.peer_urls.iter().any(|u| peer_urls.contains(u)));
+    let host = configured.iter().find(|v| peer_url::share_one(&v.peer_urls, peer_urls));
     let name = match host {
         Some(host) => host.name.clone(),
         None => NodeName::new(name).or_else(|_| NodeName::new(&format!("member-{id}"))).ok()?,

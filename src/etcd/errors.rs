@@ -149,6 +149,11 @@ fn classify(grpc: Option<i32>, cause: &str, endpoint: &str) -> (EtcdErrorKind, O
     // A line that breaks within a call has any code.
     let by_transport = !etcd_says && (has("transport error") || has("connection error"));
     let quorum = "look at the other members: etcdctl endpoint status --cluster";
+    // What the election and lock services of etcd pass on has lost its code.
+    let passing = ["leader changed", "no leader", "request timed out", "too many requests", "server stopped"];
+    if etcd_says && passing.iter().any(|part| has(part)) {
+        return (EtcdErrorKind::NoQuorum, Some(quorum));
+    }
     match grpc {
         Some(code::PERMISSION_DENIED) => (
             EtcdErrorKind::Denied,
@@ -192,6 +197,8 @@ mod tests {
         for (code, text, expected, hint) in [
             (Some(14), "etcdserver: no leader", NoQuorum, "endpoint status"),
             (Some(14), "etcdserver: request timed out", NoQuorum, "endpoint status"),
+            (Some(2), "etcdserver: leader changed", NoQuorum, "endpoint status"),
+            (Some(2), "etcdserver: request timed out, possibly due to connection lost", NoQuorum, "endpoint status"),
             (Some(1), "operation was canceled: transport error: connection closed", Tls, "etcd.cert_file"),
             (
                 Some(2),

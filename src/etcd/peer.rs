@@ -80,14 +80,22 @@ impl PeerEndpoint {
         let broken = |e: reqwest::Error| {
             let e = e.without_url();
             let mut chain = vec![e.to_string()];
+            // Only this says that nobody is there. Whoever takes the connection, whatever comes of it, is somebody.
+            let mut nobody = e.is_timeout();
             let mut next = std::error::Error::source(&e);
             while let Some(cause) = next {
+                nobody |= cause.downcast_ref::<std::io::Error>().is_some_and(|io| says_nobody(io.kind()));
                 chain.push(cause.to_string());
                 next = cause.source();
             }
             let text = chain.join(": ");
             let tls = text.contains("certificate") || text.contains("alert");
-            self.failed(if tls { EtcdErrorKind::Tls } else { EtcdErrorKind::Unreachable }, format!("{path}: {text}"))
+            let kind = match (tls, nobody || text.contains("dns error")) {
+                (true, _) => EtcdErrorKind::Tls,
+                (false, true) => EtcdErrorKind::Unreachable,
+                (false, false) => EtcdErrorKind::Failed,
+            };
+            self.failed(kind, format!("{path}: {text}"))
         };
         let url = format!("{}{path}", self.options.url.trim_end_matches('/'));
         let mut answer = self.client()?.get(url).send().await.map_err(broken)?;
@@ -105,6 +113,11 @@ impl PeerEndpoint {
         }
         Ok((id, body))
     }
+}
+
+fn says_nobody(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(kind, ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut)
 }
 
 #[async_trait]

@@ -46,6 +46,8 @@ pub struct Found {
     pub cluster_id: ClusterId,
     /// Its life, if it is in a plan.
     pub life: Option<Life>,
+    /// All lives that the store shows.
+    pub lives: Vec<Life>,
     /// The newest plan, whosever it is.
     pub newest: Option<PlanFacts>,
     /// What an adoption would rest on.
@@ -86,9 +88,10 @@ impl Adopter<'_> {
         let seen = Seen {
             newest: newest.as_ref().map(|n| n.plan.generation),
             snapshots: manifests.count(),
-            remembered: life::highest_seen(self.state_dir),
+            remembered: life::highest_seen(self.state_dir)?,
         };
-        Ok(Found { cluster_id, life: lives.into_iter().find(|l| l.cluster_id == cluster_id), newest, seen })
+        let life = lives.iter().find(|l| l.cluster_id == cluster_id).cloned();
+        Ok(Found { cluster_id, life, lives, newest, seen })
     }
 
     /// Adopts the cluster where nothing speaks of another one.
@@ -97,16 +100,21 @@ impl Adopter<'_> {
     /// When it could not be found out, the cluster has no quorum, or the store cannot take a plan from this host.
     pub async fn by_itself(&self) -> Result<Adoption> {
         let found = self.look().await?;
+        life::saw(self.state_dir, &found.lives);
         if let Some(life) = found.life {
             return Ok(Adoption::Known(life));
         }
         match adopt::by_itself(&found.seen) {
             Err(why) => Ok(Adoption::Left(found.cluster_id, why)),
             Ok(generation) => match self.adopt(found.cluster_id, generation).await? {
-                Some(plan) => Ok(Adoption::Adopted(Box::new(plan))),
+                Some(plan) => {
+                    life::saw(self.state_dir, &[adopt::life(&plan)]);
+                    Ok(Adoption::Adopted(Box::new(plan)))
+                }
                 // Another host was first: its plan is this very cluster's, or it is a person's matter.
                 None => {
                     let found = self.look().await?;
+                    life::saw(self.state_dir, &found.lives);
                     let newest = found.seen.newest.unwrap_or(generation);
                     Ok(found.life.map_or(Adoption::Left(found.cluster_id, NotAdopted::Plans(newest)), Adoption::Known))
                 }

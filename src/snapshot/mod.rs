@@ -11,6 +11,7 @@ mod payload;
 pub mod save;
 pub mod ship;
 pub mod spool;
+pub mod stopped;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

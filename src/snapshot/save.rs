@@ -13,7 +13,7 @@ use crate::catalog::keys;
 use crate::catalog::records::Records;
 use crate::core::health::{self, Observation, Unfit};
 use crate::core::manifest::{HashKv, KIND_SNAPSHOT, Manifest, Origin, Voter};
-use crate::core::model::{Compression, Generation, NodeName, Revision, SnapshotName};
+use crate::core::model::{ClusterId, Compression, Generation, MemberId, NodeName, Revision, SnapshotName, Timestamp};
 use crate::core::record::RecordKind;
 use crate::datadir::buckets::{Alarm, AlarmKind};
 use crate::error::{Error, Kind, Result, ResultExt};
@@ -21,9 +21,9 @@ use crate::ports::{Clock, Etcd, EtcdError, EtcdErrorKind, EtcdResult, MemberStat
 use crate::sys;
 
 /// Pieces between the stream and the compressor, at most. With [`PIECE`] it bounds the memory, and a slow disk slows etcd's stream down.
-const QUEUE: usize = 8;
+pub(super) const QUEUE: usize = 8;
 /// etcd sends 32 KiB at a time; larger pieces save switching between threads.
-const PIECE: usize = 256 * 1024;
+pub(super) const PIECE: usize = 256 * 1024;
 
 /// What to save, and what is known around it.
 #[derive(Debug, Clone)]
@@ -110,17 +110,60 @@ pub async fn save(
         ));
     }
     let hash_kv = if request.hash_check { hash(etcd, revision, &mut warnings).await } else { None };
+    let source = Source {
+        cluster_id: status.cluster_id,
+        member_id: status.member_id,
+        etcd_version: status.version,
+        storage_version: status.storage_version,
+        quorum: floor.is_some(),
+        hash_kv,
+        voters,
+    };
+    commit(records, clock, spool, request, Taken { name, started, began, written, source, warnings })
+}
+
+/// What is known of the member that a snapshot is from.
+pub(super) struct Source {
+    pub(super) cluster_id: ClusterId,
+    pub(super) member_id: MemberId,
+    pub(super) etcd_version: String,
+    /// When the file itself does not say it.
+    pub(super) storage_version: Option<String>,
+    pub(super) quorum: bool,
+    pub(super) hash_kv: Option<HashKv>,
+    pub(super) voters: Vec<Voter>,
+}
+
+/// A payload that is written, and all that its manifest says.
+pub(super) struct Taken {
+    pub(super) name: SnapshotName,
+    pub(super) started: Timestamp,
+    pub(super) began: Duration,
+    pub(super) written: Written,
+    pub(super) source: Source,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Makes a written payload a whole entry of the spool.
+pub(super) fn commit(
+    records: &Records,
+    clock: &dyn Clock,
+    spool: &Spool,
+    request: &SaveRequest,
+    taken: Taken,
+) -> Result<Saved> {
+    let Taken { name, started, began, written, source, warnings } = taken;
     let manifest = Manifest {
         name,
         kind: KIND_SNAPSHOT.to_owned(),
         origin: request.origin,
         generation: request.generation,
-        cluster_id: status.cluster_id,
-        member_id: status.member_id,
+        cluster_id: source.cluster_id,
+        member_id: source.member_id,
         node: request.node.clone(),
-        etcd_version: status.version,
-        storage_version: written.facts.storage_version.clone().or(status.storage_version),
-        revision,
+        etcd_version: source.etcd_version,
+        storage_version: written.facts.storage_version.clone().or(source.storage_version),
+        revision: written.facts.revision,
         compact_revision: written.facts.compact_revision,
         raw: written.raw,
         stored: written.stored,
@@ -128,13 +171,13 @@ pub async fn save(
         encryption: Vec::new(),
         started,
         ended: clock.now(),
-        quorum: floor.is_some(),
-        hash_kv,
+        quorum: source.quorum,
+        hash_kv: source.hash_kv,
         tags: request.tags.clone(),
         token_fingerprint: records.token_fingerprint().to_owned(),
         auth: written.facts.auth_enabled,
         alarms: alarm_names(&written.facts.alarms),
-        voters,
+        voters: source.voters,
     };
     manifest.check().or_fail(Kind::Internal, || format!("the manifest of {} makes no sense", manifest.name))?;
     let payload = place(spool, records, &manifest, written)?;

@@ -77,3 +77,19 @@ fn what_the_store_knows_of_another_cluster_is_a_persons_matter() {
         "folder of its own",
     ]);
 }
+
+/// Adopted as generation 1 once more, every host whose gate remembers more would find a store that has forgotten, for ever.
+#[test]
+fn a_wiped_store_is_not_adopted_by_a_host_that_has_seen_more() {
+    let mut cluster = Cluster::new(ETCD_LATEST, 1, None);
+    cluster.form(&[0]);
+    cluster.json(0, &["save", "--name", "first"]);
+    assert!(cluster.record("cluster/plans/1.json").is_some());
+    for name in ["second", "third"] {
+        std::fs::remove_dir_all(cluster.path("store")).unwrap();
+        std::fs::create_dir(cluster.path("store")).unwrap();
+        let saved = cluster.json(0, &["save", "--name", name]);
+        assert!(saved["warnings"].to_string().contains("has seen generation 1"), "{saved}");
+        assert!(cluster.record("cluster/plans/1.json").is_none(), "{name}");
+    }
+}

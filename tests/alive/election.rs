@@ -10,7 +10,11 @@ use crate::support::{Cluster, ETCD_3_4, ETCD_LATEST};
 use crate::{LONG, every};
 
 fn rows(cluster: &Cluster) -> Vec<Value> {
-    cluster.json(0, &["ls", "--remote"])["rows"].as_array().unwrap().clone()
+    rows_at(cluster, 0)
+}
+
+fn rows_at(cluster: &Cluster, host: usize) -> Vec<Value> {
+    cluster.json(host, &["ls", "--remote"])["rows"].as_array().unwrap().clone()
 }
 
 fn nodes(rows: &[Value]) -> BTreeSet<String> {
@@ -146,4 +150,48 @@ fn with_auth_the_election_needs_its_prefix_and_nothing_else_fails_without() {
         assert_eq!(nodes(&after).len(), 1, "{version}: {after:?}");
         drop(agents);
     }
+}
+
+/// The elected host cannot save (here: its spool is gone): it resigns, and another one takes this very slot and those after it.
+#[test]
+fn a_host_that_cannot_save_leaves_the_office_and_its_slot_to_another() {
+    let cluster = Cluster::up(ETCD_LATEST, 3, None);
+    for host in 0..3 {
+        cluster.configure(host, &every(75, "one-member"));
+    }
+    let agents: Vec<_> = (0..3).map(|h| cluster.agent(h)).collect();
+    wait_until("a heartbeat", LONG, || beat(&cluster).is_some());
+    let first = beat(&cluster).unwrap();
+    let spool = cluster.of(host(&first), "state/spool");
+    std::fs::remove_dir_all(&spool).unwrap();
+    std::fs::write(&spool, "in the way").unwrap();
+    let other = (host(&first) + 1) % 3;
+    let others = || nodes(&rows_at(&cluster, other)).into_iter().find(|by| *by != first);
+    wait_until("another one's snapshot", LONG, || others().is_some());
+    let second = others().unwrap();
+    let output = agents[host(&first)].output();
+    assert!(output.contains("leaves the scheduled snapshots to others: its last snapshot failed"), "{output}");
+    wait_until("its heartbeat", LONG, || beat(&cluster).is_some_and(|by| by == second));
+}
+
+/// The elected host dies right before the slot. Until its lease is over the others leave the slot to it; then one of them takes it.
+#[test]
+fn a_slot_at_which_the_elected_host_is_gone_is_taken_by_the_next() {
+    const PERIOD: u64 = 60;
+    let cluster = Cluster::up(ETCD_LATEST, 3, None);
+    for host in 0..3 {
+        cluster.configure(host, &every(60, "one-member"));
+    }
+    let mut agents: Vec<_> = (0..3).map(|h| Some(cluster.agent(h))).collect();
+    wait_until("a heartbeat", LONG, || beat(&cluster).is_some());
+    let since_1970 = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let to_slot = || PERIOD - since_1970() % PERIOD;
+    wait_until("the last seconds before a slot", LONG, || (3..8).contains(&to_slot()));
+    agents[host(&beat(&cluster).unwrap())].take().unwrap().kill9();
+    let before = rows(&cluster).len();
+    // Before the next slot, which would be taken in any case.
+    let limit = Duration::from_secs(to_slot() + PERIOD - 3);
+    wait_until("another one's snapshot", limit, || rows(&cluster).len() > before);
+    let said: String = agents.iter().flatten().map(|a| a.output()).collect();
+    assert_eq!(said.matches("has no snapshot of this slot").count(), 1, "{said}");
 }

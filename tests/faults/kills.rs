@@ -31,6 +31,8 @@ const BOOTSTRAP: &[&str] = &[
     "bootstrap.in_place",
     "bootstrap.environment",
 ];
+/// Points that only a requested restore of a host with data comes by: what it replaces is saved to the store, and noted before it is moved aside.
+const FORCED: &[&str] = &["prerestore.saved", "prerestore.shipped", "bootstrap.aside_noted"];
 /// Points that an init does not come by: it has no snapshot.
 const NOT_IN_INIT: &[&str] = &["restore.after_copy", "restore.after_edit"];
 const RESTORE: &[&str] = &[
@@ -76,10 +78,11 @@ fn every_named_point_is_killed_at() {
         }
     }
     let here: BTreeSet<String> =
-        [BOOTSTRAP, RESTORE, SAVE, SHIP, &[SHIP_RENAME]].concat().iter().map(|s| (*s).to_owned()).collect();
-    // Those that only several hosts come by.
-    let several = include_str!("../several/kills.rs");
-    let elsewhere = |point: &String| !here.contains(point) && several.contains(&format!("\"{point}\""));
+        [BOOTSTRAP, FORCED, RESTORE, SAVE, SHIP, &[SHIP_RENAME]].concat().iter().map(|s| (*s).to_owned()).collect();
+    // Those that only several hosts come by, or k3s.
+    let others = [include_str!("../several/kills.rs"), include_str!("../stories/k3s.rs")];
+    let elsewhere =
+        |point: &String| !here.contains(point) && others.iter().any(|o| o.contains(&format!("\"{point}\"")));
     there.retain(|point| !elsewhere(point));
     assert_eq!(there, here);
 }
@@ -172,7 +175,8 @@ async fn forced_after_kills(separate_wal: bool) {
     let (older, mut plans) = (&dumps[0], 1);
     let name = lab.usable()[0].clone();
     let mut aside = 0;
-    for point in BOOTSTRAP {
+    let points = [BOOTSTRAP, FORCED].concat();
+    for point in points.iter().copied() {
         etcd.restart();
         Fill { seed: 77, ..Fill::small(40) }.run(&etcd).await;
         let now = dump(&etcd).await;
@@ -186,13 +190,27 @@ async fn forced_after_kills(separate_wal: bool) {
         let quarantined: Vec<_> = lab.quarantined().into_iter().filter(|q| q.starts_with(lab.data())).collect();
         assert_eq!(quarantined.len(), aside, "killed at {point}: {quarantined:?}");
         served_from_quarantine(&lab, &now).await;
+        saved_before(&lab, aside, point);
         assert!(!lab.path("etc/restore-once").exists(), "killed at {point}: the request is still armed");
         ended_well(&lab, point, plans, older).await;
         println!(
             "requested restore (separate WAL: {separate_wal}) killed at {point}: {left}; again: plan {plans}, old data quarantined whole"
         );
     }
-    println!("requested restore: {} points killed, all ended well", BOOTSTRAP.len());
+    println!("requested restore: {} points killed, all ended well", points.len());
+}
+
+/// Each request has left what it replaced in the store: held, whole, and once, wherever it was killed.
+fn saved_before(lab: &Lab, times: usize, point: &str) {
+    let held: Vec<_> = lab.keys("snapshots/").into_iter().filter(|k| k.contains("pre-restore-")).collect();
+    for end in [".manifest.json", ".hold.json", ".db.gz"] {
+        assert_eq!(held.iter().filter(|k| k.ends_with(end)).count(), times, "killed at {point}: {held:?}");
+    }
+    let name = held.iter().filter(|k| k.ends_with(".manifest.json")).max().unwrap();
+    let name = name.rsplit('/').next().unwrap().trim_end_matches(".manifest.json").to_owned();
+    lab.cmd(["verify", &name]).run().ok();
+    let left: Vec<_> = lab.path("boot/spool").read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["save.lock"], "killed at {point}: left in the spool");
 }
 
 /// The newest quarantined member still starts, and holds every key of before.

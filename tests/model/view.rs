@@ -382,6 +382,7 @@ impl View {
             roll_call: roll_call.collect(),
             snapshots: snapshots.collect(),
         }
+        .without_ended_lives()
     }
 
     /// Recorded URLs at which nobody answered. Only `expected_members` looks at them.

@@ -1,8 +1,10 @@
 //! What must hold after each round of faults, judged from what was seen: values in, violations out, so that a test can show that each check fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
+
+use crate::member_on_disk::MemberOnDisk;
 
 /// What a violation breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +79,9 @@ pub struct Seen {
     /// Member data that was moved aside on disks that still are: before and now.
     pub aside_before: Vec<PathBuf>,
     pub aside: Vec<PathBuf>,
+    /// Members on disks that still are, in place or moved aside, by host: before and now.
+    pub members_before: Vec<BTreeSet<MemberOnDisk>>,
+    pub members: Vec<BTreeSet<MemberOnDisk>>,
 }
 
 impl Seen {
@@ -126,6 +131,16 @@ pub fn violations(seen: &Seen) -> Vec<(Check, String)> {
             found.push((Check::Deleted, format!("{} is gone", path.display())));
         }
     }
+    for (host, before) in seen.members_before.iter().enumerate() {
+        let there = |m: &MemberOnDisk| {
+            let now = seen.members.get(host).into_iter().flatten();
+            now.into_iter().any(|n| (n.cluster_id, n.member_id) == (m.cluster_id, m.member_id))
+        };
+        for member in before.iter().filter(|m| !there(m)) {
+            let text = format!("{member} was on the disk of host {host}, and is neither in place nor aside");
+            found.push((Check::Deleted, text));
+        }
+    }
     for plan in seen.plans.iter().skip(seen.plans_before) {
         let moments = plan.applied.iter().map(|(host, at)| (format!("when {host} applied it"), *at));
         for (when, then) in moments.chain([("when it was made".to_owned(), plan.at)]) {
@@ -143,7 +158,7 @@ pub fn violations(seen: &Seen) -> Vec<(Check, String)> {
 /// The same history with one thing wrong, for each check in several ways: what it must be caught by.
 pub fn mutations(good: &Seen) -> Vec<(Check, &'static str, Seen)> {
     type Change = fn(&mut Seen);
-    let changes: [(Check, &'static str, Change); 18] = [
+    let changes: [(Check, &'static str, Change); 20] = [
         (Check::OneCluster, "one member is of another cluster", |s| s.cluster_ids[1] = "1".into()),
         (Check::OneCluster, "all are of an older life", |s| s.cluster_ids.fill("1".into())),
         (Check::OneCluster, "nobody was asked", |s| s.cluster_ids.clear()),
@@ -168,6 +183,13 @@ pub fn mutations(good: &Seen) -> Vec<(Check, &'static str, Seen)> {
             s.entries.insert(b"w/other".to_vec(), b"2".to_vec());
         }),
         (Check::Deleted, "what was moved aside is gone", |s| s.aside_before.push("/data/member.quarantine-x".into())),
+        (Check::Deleted, "a member that was in place is gone", |s| {
+            s.members_before[0].insert(MemberOnDisk { cluster_id: 7, member_id: 7, in_place: true });
+        }),
+        (Check::Deleted, "all disks that were not lost are empty", |s| {
+            s.members_before = s.members.clone();
+            s.members.iter_mut().for_each(BTreeSet::clear);
+        }),
         (Check::Best, "there was a better one of the same life", |s| {
             let (plan, mut better) = restored(s);
             (better.name, better.revision) = ("better".into(), better.revision + 1);
@@ -240,6 +262,10 @@ fn each_check_of_the_driver_can_fail() {
         at: at(s),
         applied: ["cp1", "cp2", "cp3"].map(|h| (h.to_owned(), at(s + 1))).to_vec(),
     };
+    let member = |cluster: &str, in_place: bool| {
+        let cluster_id = u64::from_str_radix(cluster, 16).expect("an id");
+        MemberOnDisk { cluster_id, member_id: cluster_id + 1, in_place }
+    };
     let created = BTreeMap::from([("several/cluster/plans/1.json".to_owned(), "etag".to_owned())]);
     let good = Seen {
         survived: false,
@@ -260,6 +286,12 @@ fn each_check_of_the_driver_can_fail() {
         hashes: vec![Ok((7, 3)); 3],
         acknowledged: BTreeMap::from([("w/1".into(), ("v".into(), true)), ("w/2".into(), ("v".into(), false))]),
         entries: BTreeMap::from([(b"w/1".to_vec(), b"v".to_vec())]),
+        members_before: vec![BTreeSet::from([member("b", true)]), BTreeSet::new(), BTreeSet::new()],
+        members: vec![
+            BTreeSet::from([member("b", false), member("c", true)]),
+            BTreeSet::from([member("c", true)]),
+            BTreeSet::from([member("c", true)]),
+        ],
         aside_before: vec!["/cp1/member.quarantine-1".into()],
         aside: vec!["/cp1/member.quarantine-1".into(), "/cp1/member.quarantine-2".into()],
     };

@@ -9,9 +9,12 @@
 mod away;
 mod checks;
 mod driver;
+mod joins;
 mod kills;
 mod kubeadm;
+mod member_on_disk;
 mod new_names;
+mod planted;
 mod refusals;
 mod requests;
 mod site;

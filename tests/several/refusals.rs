@@ -130,6 +130,8 @@ async fn a_copied_data_dir_of_another_member_is_never_started() {
     // As it says; a terminal would be asked.
     site.hosts[2].run(&["quarantine", "add", "--yes"]).ok();
     site.hosts[2].start_agent();
+    // Whoever is elected makes a voter of it.
+    site.hosts[0].start_agent();
     site.until_serving(&[2], LIMIT).await;
     site.assert_same_hash(&[0, 1, 2]).await;
     assert_eq!(site.hosts[2].quarantined().len(), 1);

@@ -67,6 +67,117 @@ async fn a_request_with_a_kill_at_every_step_on_three_hosts_is_done_once() {
     assert_eq!(site.plans().len(), POINTS.len() + 1);
 }
 
+async fn restart(site: &mut Site, host: usize) {
+    site.hosts[host].power_cut();
+    site.hosts[host].boot();
+    site.until(&format!("etcd of host {host}"), LIMIT, |s| s.hosts[host].etcd().is_some()).await;
+}
+
+/// The hosts that have data go on with it, whoever was asked and whoever would follow; when the snapshot can be had again, they follow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_snapshot_cannot_be_fetched_keeps_no_healthy_host_down() {
+    let mut site = Site::new(3, ETCD_LATEST).await;
+    site.boot_all();
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    Fill::small(100).run(site.hosts[0].etcd().expect("etcd runs")).await;
+    let saved = site.hosts[0].run(&["save", "--name", "before", "--output=json"]).ok().json();
+    let name = saved["manifest"]["name"].as_str().expect("a name").to_owned();
+    let before = site.dump(0).await;
+    assert!(site.hosts[2].put("written", "after the snapshot").await);
+    let payload = format!("several/snapshots/{name}.db.gz");
+    let body = site.store.object(&payload).expect("a payload");
+    let mut damaged = body.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..].iter_mut().take(16).for_each(|b| *b ^= 0x5a);
+
+    // F2, on the host that was asked: gone, and damaged.
+    site.hosts[0].run(&["restore-once", &name]).ok();
+    for broken in [None, Some(&damaged)] {
+        match broken {
+            None => assert!(site.store.lose(&payload)),
+            Some(damaged) => site.store.plant(&payload, damaged),
+        }
+        restart(&mut site, 0).await;
+        site.until_serving(&[0, 1, 2], LIMIT).await;
+        assert_eq!((site.hosts[0].rules(), site.plans()), (vec!["D7".to_owned()], vec![1]));
+        assert!(site.hosts[0].log.contains("going on without it"), "{}", site.hosts[0].log);
+        assert!(site.hosts[0].path("restore-once").exists(), "the request is forgotten");
+    }
+    site.store.plant(&payload, &body);
+    restart(&mut site, 0).await;
+    assert_eq!((site.hosts[0].rules(), site.plans()), (["F2", "F1", "D7"].map(str::to_owned).to_vec(), vec![1, 2]));
+
+    // F1, on a host that would follow.
+    for broken in [None, Some(&damaged)] {
+        match broken {
+            None => assert!(site.store.lose(&payload)),
+            Some(damaged) => site.store.plant(&payload, damaged),
+        }
+        restart(&mut site, 1).await;
+        site.until_serving(&[1, 2], LIMIT).await;
+        assert_eq!(site.hosts[1].rules(), ["D7"]);
+        let told =
+            site.hosts[1].log.lines().rfind(|l| l.contains("going on without it")).expect("it is said").to_owned();
+        eprintln!("{told}");
+        assert!(told.contains(&name), "{told}");
+        assert!(site.store.object("several/cluster/plans/2/started/cp2.json").is_none(), "marked, and not followed");
+        assert_eq!(site.hosts[1].quarantined().len(), 0);
+    }
+    assert!(site.dump(1).await.entries.contains_key(&b"written"[..]));
+    site.store.plant(&payload, &body);
+    for host in [1, 2] {
+        restart(&mut site, host).await;
+        assert_eq!(site.hosts[host].rules(), ["F1", "D7"]);
+    }
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    site.assert_same_hash(&[0, 1, 2]).await;
+    assert_eq!(site.plans(), [1, 2]);
+    before.assert_same_keys(&site.dump(2).await);
+}
+
+/// A person, or a script, armed it everywhere. One after the other, and all at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_on_all_hosts_restores_once() {
+    let mut site = Site::new(3, ETCD_LATEST).await;
+    site.boot_all();
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    Fill::small(100).run(site.hosts[0].etcd().expect("etcd runs")).await;
+    let saved = site.hosts[0].run(&["save", "--name", "before", "--output=json"]).ok().json();
+    let name = saved["manifest"]["name"].as_str().expect("a name").to_owned();
+    let before = site.dump(0).await;
+    for (round, id) in ["window-1", "window-2"].into_iter().enumerate() {
+        assert!(site.hosts[2].put("undone", "by the restore").await);
+        for host in &site.hosts {
+            host.run(&["restore-once", &name, "--id", id]).ok();
+        }
+        if id == "window-1" {
+            for host in 0..3 {
+                restart(&mut site, host).await;
+            }
+        } else {
+            site.hosts.iter_mut().for_each(crate::site::Host::power_cut);
+            site.boot_all();
+        }
+        site.until_serving(&[0, 1, 2], LIMIT).await;
+        site.assert_same_hash(&[0, 1, 2]).await;
+        assert_eq!(site.plans().len(), round + 2, "{id}");
+        let plan = site.record(&format!("cluster/plans/{}.json", round + 2));
+        assert_eq!((&plan["cause"], &plan["request"]), (&"forced".into(), &id.into()), "{plan}");
+        for host in 0..3 {
+            before.assert_same_keys(&site.dump(host).await);
+            assert_eq!(site.hosts[host].quarantined().len(), round + 1, "{id}: host {host}");
+            assert!(!site.hosts[host].path("restore-once").exists(), "{id}: still armed on host {host}");
+        }
+        assert!(site.hosts[0].put("later", "kept").await);
+        for host in 0..3 {
+            restart(&mut site, host).await;
+            assert_eq!(site.hosts[host].rules(), ["D7"], "{id}");
+        }
+        site.until_serving(&[0, 1, 2], LIMIT).await;
+        assert!(site.dump(1).await.entries.contains_key(&b"later"[..]), "{id} was done again");
+    }
+}
+
 /// Copies a snapshot within the store, under another name or from another folder.
 fn copy(site: &Site, from: &str, to: &str) {
     for ending in [".db.gz", ".manifest.json"] {

@@ -46,6 +46,9 @@ pub struct Site {
     expected: bool,
     /// Folder of the store in everybody's configuration.
     pub folder: String,
+    /// The name of the cluster there, and its token.
+    pub cluster: String,
+    pub token: String,
     /// More lines for `[etcd]` of a host.
     pub etcd: fn(&Host) -> String,
 }
@@ -109,6 +112,20 @@ impl Host {
         self.armed = true;
     }
 
+    /// The same, with a gate that stands still when it comes to this point for the first time, until it is told to go on.
+    pub fn boot_stopping_at(&mut self, point: &str) {
+        assert!(matches!(self.runs, Runs::Nothing), "{} runs", self.name);
+        let gate = self.command(&["bootstrap", "--wait", "--output=json"]);
+        self.runs = Runs::Gate(gate.failpoints(&format!("{point}=1*return(stop)")).spawn());
+    }
+
+    /// Whether its gate stands still.
+    pub fn is_stopped(&self) -> bool {
+        let Runs::Gate(gate) = &self.runs else { return false };
+        let stat = fs::read_to_string(format!("/proc/{}/stat", gate.pid())).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    }
+
     pub fn is_off(&self) -> bool {
         matches!(self.runs, Runs::Nothing)
     }
@@ -129,6 +146,14 @@ impl Host {
         self.agent = Some(self.command(&["agent"]).failpoints(&format!("{point}=return(kill)")).spawn());
     }
 
+    /// kill -9 of the agent alone.
+    pub fn stop_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            self.log.push_str(&format!("--- agent\n{}", agent.output()));
+            agent.kill9();
+        }
+    }
+
     pub fn agent_is_gone(&mut self) -> bool {
         self.agent.as_mut().is_none_or(|agent| !agent.is_running())
     }
@@ -136,10 +161,7 @@ impl Host {
     /// kill -9 of everything.
     pub fn power_cut(&mut self) {
         self.keep_output();
-        if let Some(mut agent) = self.agent.take() {
-            self.log.push_str(&format!("--- agent\n{}", agent.output()));
-            agent.kill9();
-        }
+        self.stop_agent();
         self.armed = false;
         match std::mem::replace(&mut self.runs, Runs::Nothing) {
             Runs::Nothing => {}
@@ -293,7 +315,8 @@ impl Site {
         let dir = tempfile::Builder::new().prefix("lifeboat-several-").tempdir().expect("a directory for a site");
         let hosts = NAMES.iter().take(count).map(|name| Host::new(dir.path(), name, version)).collect();
         let (folder, etcd): (_, fn(&Host) -> String) = ("several".to_owned(), |_| String::new());
-        let site = Site { store, hosts, dir, kept: false, expected: false, folder, etcd };
+        let (cluster, token) = ("several".to_owned(), "0123456789abcdef0123456789abcdef".to_owned());
+        let site = Site { store, hosts, dir, kept: false, expected: false, folder, cluster, token, etcd };
         site.configure("");
         site
     }
@@ -330,11 +353,9 @@ impl Site {
             let members = if self.expected { member(host) } else { all.clone() };
             let expected =
                 if self.expected { format!("expected_members = {}", self.hosts.len()) } else { String::new() };
-            for (file, secret) in [
-                ("token", "0123456789abcdef0123456789abcdef"),
-                ("access-key", &self.store.access_key),
-                ("secret-key", &self.store.secret_key),
-            ] {
+            for (file, secret) in
+                [("token", &self.token), ("access-key", &self.store.access_key), ("secret-key", &self.store.secret_key)]
+            {
                 use std::os::unix::fs::PermissionsExt;
                 fs::write(host.path(file), secret).unwrap();
                 fs::set_permissions(host.path(file), fs::Permissions::from_mode(0o600)).unwrap();
@@ -342,7 +363,7 @@ impl Site {
             let path = |name: &str| host.path(name).display().to_string();
             let text = format!(
                 r#"[cluster]
-name = "several"
+name = "{cluster}"
 token_file = "{token}"
 members = [{members}]
 {expected}
@@ -374,6 +395,7 @@ request_file = "{request}"
 peer_wait = "10s"
 {more}
 "#,
+                cluster = self.cluster,
                 name = host.name,
                 token = path("token"),
                 state = path("state"),

@@ -95,6 +95,9 @@ async fn one_of_three_wiped_never_restores_and_joins() {
     site.assert_same_hash(&[0, 1, 2]).await;
     assert_eq!(site.plans(), [1], "a wiped host made a plan");
     assert!(site.dump(2).await.entries.contains_key(&b"written"[..]));
+    // Whoever made a voter of it confirms that at its next look.
+    let confirmed = |s: &Site| s.store.object("several/cluster/plans/1/voters/4.json").is_some();
+    site.until("its vote is confirmed", LIMIT, confirmed).await;
     let voters: Vec<(u64, bool, usize)> = (1..=4)
         .map(|n| site.record(&format!("cluster/plans/1/voters/{n}.json")))
         .map(|r| {
@@ -156,18 +159,26 @@ async fn two_wiped_and_the_third_up_wait_and_the_commands_bring_the_survivors_da
         .await;
     let said = site.hosts[0].output();
     let hint = said.lines().find(|l| l.contains("L2 WAIT")).expect("the verdict").to_owned();
-    assert!(hint.contains("lifeboat save --name survivor"), "{hint}");
-    assert!(hint.contains("lifeboat restore-once survivor-"), "{hint}");
+    eprintln!("{hint}");
+    assert!(hint.contains("what cp3 holds can be kept") && hint.contains("Type there"), "{hint}");
     assert_eq!(site.plans(), [1]);
-    // Typed on the survivor, as the hint says.
-    let survivor = &site.hosts[2];
-    let saved = survivor.run(&["save", "--name", "survivor", "--output=json"]).ok().json();
-    let name = saved["manifest"]["name"].as_str().expect("a name").to_owned();
-    survivor.run(&["restore-once", &name]).ok();
+    // What stands between quotes, typed on the survivor, each as it is.
+    let typed: Vec<&str> = hint.split('\'').skip(1).step_by(2).collect();
+    let (last, ours) = typed.split_last().expect("commands");
+    for command in ours {
+        let args: Vec<&str> = command.strip_prefix("lifeboat ").expect(command).split(' ').collect();
+        eprintln!("{command}\n{}", site.hosts[2].run(&args).ok().stdout);
+    }
+    assert_eq!((ours.len(), *last), (2, "systemctl restart --no-block etcd.service"), "{hint}");
     site.hosts[2].power_cut();
     site.hosts[2].boot();
     site.until_serving(&[0, 1, 2], LIMIT).await;
     site.assert_same_hash(&[0, 1, 2]).await;
+    let saved = site.store.keys().into_iter().find_map(|k| {
+        let name = k.strip_prefix("several/snapshots/")?.strip_suffix(".manifest.json")?;
+        name.starts_with("survivor-").then(|| name.to_owned())
+    });
+    let name = saved.expect("what was saved");
     assert_eq!(site.plans(), [1, 2]);
     let plan = site.record("cluster/plans/2.json");
     assert_eq!((&plan["cause"], &plan["snapshot"]["name"]), (&"forced".into(), &name.as_str().into()), "{plan}");
@@ -246,10 +257,49 @@ async fn a_request_that_a_majority_has_followed_is_not_taken_back() {
     site.hosts[0].run(&["restore-once", "latest"]).ok();
     restart(&mut site, 0).await;
     restart(&mut site, 1).await;
-    let refused = site.hosts[2].run(&["restore-once", "--cancel"]);
-    assert_ne!(refused.code, Some(0), "{}", refused.text());
+    let refused = site.hosts[2].run(&["restore-once", "--cancel"]).exits_with(3);
+    eprintln!("{}", refused.stderr);
+    let refused = refused.says(&[
+        "too late: so many hosts have followed plan 2 that its cluster may serve already",
+        "cp3 will follow at the next start of etcd",
+        "to have the data of before again, restore a snapshot of it: 'lifeboat ls', then lifeboat restore-once NAME",
+    ]);
+    assert_eq!(refused.stdout, "");
     assert!(!site.store.keys().iter().any(|k| k.ends_with("cancelled.json")));
+    assert!(
+        site.store.object("several/cluster/plans/2/started/cp3.json").is_none(),
+        "it was barred, and could not follow"
+    );
     restart(&mut site, 2).await;
     site.until_serving(&[0, 1, 2], LIMIT).await;
     site.assert_same_hash(&[0, 1, 2]).await;
+    // When all have followed, there is nothing left to take back.
+    let nothing = site.hosts[2].run(&["restore-once", "--cancel"]).ok();
+    assert!(nothing.stdout.contains("nothing was armed"), "{}", nothing.text());
+}
+
+/// The last host was asked, too, and stopped when it had taken its mark.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_being_done_is_not_taken_back() {
+    let mut site = running().await;
+    for host in [0, 2] {
+        site.hosts[host].run(&["restore-once", "latest", "--id", "window"]).ok();
+    }
+    restart(&mut site, 0).await;
+    restart(&mut site, 1).await;
+    site.hosts[2].power_cut();
+    site.hosts[2].boot_armed("bootstrap.after_mark");
+    site.until("it has taken its mark", LIMIT, |s| s.hosts[2].is_off()).await;
+    let refused = site.hosts[2].run(&["restore-once", "--cancel"]).exits_with(3);
+    eprintln!("{}", refused.stderr);
+    refused.says(&[
+        "too late: the restore has been done, or is being done, as plan 2",
+        "a majority of the hosts has followed it",
+        "lifeboat quarantine ls",
+        "lifeboat ls",
+    ]);
+    site.hosts[2].boot();
+    site.until_serving(&[0, 1, 2], LIMIT).await;
+    site.assert_same_hash(&[0, 1, 2]).await;
+    assert_eq!((site.plans(), site.hosts[2].quarantined().len()), (vec![1, 2], 1));
 }

@@ -28,6 +28,35 @@ fn become_k3s(host: &Host) {
     fs::write(host.config(), config).unwrap();
 }
 
+/// The steps of a reset, in their order.
+const STEPS: &[&str] = &["reset.noted", "reset.ran", "reset.learnt", "reset.recorded"];
+
+/// Each time the program runs again, or is known to have run: it ends with one plan, one cluster, all keys, and nothing lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_killed_at_each_step_is_done_again_and_once() {
+    let host = Host::new(ETCD_LATEST, "k3s-kills").await;
+    host.bootstrap();
+    let etcd = host.start_gated();
+    for n in 0..20 {
+        etcd.etcdctl(&["put", &format!("key-{n}"), "of before"]);
+    }
+    let expected = dump(&etcd).await;
+    host.save("before");
+    become_k3s(&host);
+    let mut etcd = Some(etcd);
+    for step in STEPS {
+        host.lose(etcd.take().expect("it ran"));
+        let point = format!("{step}=return(kill)");
+        host.command(&["bootstrap", "--deadline", "90s"]).failpoints(&point).run().killed();
+        let report = host.bootstrap();
+        assert!(!rules(&report).contains(&"S2".to_owned()), "{step}: a second plan: {report}");
+        let started = host.start_etcd();
+        expected.assert_same_keys(&dump(&started).await);
+        etcd = Some(started);
+    }
+    assert_eq!(rules(&host.bootstrap()), ["D0"], "an etcd runs");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_disk_and_a_request_are_restored_by_the_program_of_k3s() {
     let host = Host::new(ETCD_LATEST, "k3s").await;

@@ -97,7 +97,13 @@ impl RequestSources {
     pub fn take_back(&self, memory: &MemoryFile) -> Result<Vec<String>> {
         let mut done = Vec::new();
         let there = self.file.path().symlink_metadata().is_ok();
+        // Noted before it is gone: a gate that has read it already looks here right before it writes a plan for it.
+        let noted = match self.file.observe() {
+            Observed::Known(Some(request)) => memory.consumed(&request.id),
+            _ => Ok(()),
+        };
         self.file.remove()?;
+        noted?;
         if there {
             done.push(format!("{} is removed", self.file.path().display()));
         }
@@ -179,7 +185,7 @@ mod tests {
         assert_eq!(seen.request.known().cloned().flatten().map(|r| r.id), Some("cmdline:b".to_owned()));
         assert!(seen.remarks[0].contains("taken back"), "{seen:?}");
         let consumed = memory.observe().known().cloned().unwrap().consumed;
-        assert!(consumed.contains(&"cmdline:b".to_owned()), "{consumed:?}");
+        assert!(consumed.contains(&"cmdline:b".to_owned()) && consumed.contains(&all[0].id), "{consumed:?}");
         assert_eq!(sources.take_back(&memory).unwrap(), Vec::<String>::new(), "once is enough");
         // Another mistake is another request.
         std::fs::write(at("credential"), "c,e").unwrap();

@@ -146,10 +146,11 @@ async fn a_host_without_data_gets_its_own_back_before_what_was_built_goes() {
 /// Between any two renames the next run goes on, and the two logs of a separate WAL directory are never mixed.
 #[tokio::test]
 async fn a_put_back_that_was_interrupted_is_ended_first() {
-    for (point, cleared, wal_too) in [
-        ("member/ was moved, its WAL was not", false, false),
-        ("both were moved", false, true),
-        ("cleared", true, true),
+    for (point, cleared, wal_too, log_is_back) in [
+        ("member/ was moved, its WAL was not", false, false, false),
+        ("both were moved", false, true, false),
+        ("cleared", true, true, false),
+        ("the log is back, and member/ is not", true, true, true),
     ] {
         let lab = Followed::new(true).await;
         lab.take_back().await;
@@ -162,6 +163,13 @@ async fn a_put_back_that_was_interrupted_is_ended_first() {
         } else {
             let name = data_dir::free_name(settings, lab.host.gate.clock.now());
             crate::sys::fs::rename_new(&lab.member(), &settings.data_dir.join(name)).unwrap();
+        }
+        if log_is_back {
+            let wal = settings.wal_dir.clone().unwrap();
+            for entry in std::fs::read_dir(wal.join(&noted.name)).unwrap() {
+                let segment = entry.unwrap();
+                crate::sys::fs::rename_new(&segment.path(), &wal.join(segment.file_name())).unwrap();
+            }
         }
         // The store is not needed for that.
         lab.host.store_is_away();

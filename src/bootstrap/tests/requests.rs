@@ -218,3 +218,30 @@ async fn a_host_without_data_waits_for_the_snapshot_that_was_asked_for() {
     let restored = report.facts.store.known().unwrap().plan.clone().unwrap().plan.snapshot.unwrap();
     assert_eq!(restored.name.as_str(), "asked");
 }
+
+/// `restore-once --cancel` was typed after the last look of the gate, right before it writes the plan: what it was told must be true.
+#[tokio::test]
+async fn a_request_that_is_taken_back_at_the_last_moment_gets_no_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::lived(dir.path(), &["a"]).await;
+    let before = host.cluster().await;
+    let id = host.gate.requests.file.arm("a").unwrap();
+    let staging = staging::path(&host.gate.settings.data_dir, Generation(2));
+    let (requests, memory) = (host.gate.requests.clone(), host.gate.memory.clone());
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let done = taken.clone();
+    host.store.on(move |operation, key| {
+        // The data is built: this is the look before the plan, which has read the requests already.
+        if operation == "list" && key == keys::SNAPSHOT_FOLDER && staging.join("member").is_dir() {
+            done.lock().unwrap().extend(requests.take_back(&memory).unwrap());
+        }
+        None
+    });
+    let report = host.run().await.unwrap();
+    assert!(!taken.lock().unwrap().is_empty(), "nothing was taken back: {report:?}");
+    assert_eq!(host.plans(), 1, "a plan was written for it: {report:?}");
+    host.store.heal();
+    assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D7);
+    assert_eq!((host.cluster().await, host.plans()), (before, 1));
+    assert!(host.memory().consumed.contains(&id));
+}

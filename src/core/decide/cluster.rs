@@ -1,8 +1,11 @@
 //! Rules about other hosts: live clusters, the heartbeat, the roll call and the seed.
 
 use super::{Decision, JoinHow, Look, RefuseReason, Rule, Verdict, WaitReason};
-use crate::core::facts::{Configuration, DataDir, LiveCluster, LocalVoter, ROLL_CALL_TTL_SECONDS, RollState};
-use crate::core::model::NodeName;
+use crate::core::facts::{
+    CauseCode, Configuration, DataDir, LiveCluster, LocalVoter, ROLL_CALL_TTL_SECONDS, RollState,
+};
+use crate::core::model::{ClusterId, NodeName};
+use crate::core::peer_url;
 use crate::core::plan::{PlanCause, Voter, majority};
 use crate::core::seed::{self, SeedCandidate};
 
@@ -41,9 +44,31 @@ fn expected(look: &Look<'_>) -> usize {
 
 fn missing_for(look: &Look<'_>, request: Option<&str>) -> Vec<NodeName> {
     let present = standing(look, request);
-    let mut missing: Vec<NodeName> = look.configured().into_iter().filter(|n| !present.contains(n)).collect();
-    missing.extend(super::expected::empty_places(look.policy, present.len()));
+    let configured = look.configured();
+    let mut missing: Vec<NodeName> = configured.iter().filter(|n| !present.contains(n)).cloned().collect();
+    missing.extend(super::expected::empty_places(look.policy, configured.len()));
     missing
+}
+
+/// Hosts that come and go, and have no data: a request does not make a cluster of those that happen to be up first.
+pub(super) fn too_few_for_request(look: &Look<'_>, request: &str) -> Option<Verdict> {
+    look.policy.expected_members?;
+    let missing = missing_members(look);
+    if !look.data_known()?.is_void() || missing.is_empty() {
+        return None;
+    }
+    let expected = expected(look);
+    Some(
+        Verdict::wait(
+            Rule::F2,
+            WaitReason::Peers,
+            format!(
+                "the restore {request} forms a cluster of {expected} hosts (cluster.expected_members), and {} stand in the roll call",
+                expected.saturating_sub(missing.len())
+            ),
+        )
+        .hint("start the other hosts; it goes on by itself. To have fewer members, change cluster.expected_members"),
+    )
 }
 
 /// k3s and rke2: one restored node has quorum alone, so that no other may run meanwhile. All must stand in the roll call, before the plan and after it.
@@ -104,10 +129,20 @@ pub(super) fn recorded_or_seen(look: &Look<'_>) -> Vec<Configuration> {
     all
 }
 
+/// The configurations of lives other than this one, recorded and seen, that may still live.
+pub(super) fn other_than(look: &Look<'_>, own: ClusterId) -> Vec<Configuration> {
+    let lives = look.store().into_iter().flat_map(|s| &s.lives).filter(|l| l.cluster_id != own);
+    let mut all: Vec<Configuration> = lives.flat_map(|l| l.may_live.clone()).collect();
+    for cluster in look.facts.live.clusters.iter().filter(|c| c.cluster_id != own && !c.members.is_empty()) {
+        all.push(seen(look, format!("the live cluster {}", cluster.cluster_id), &cluster.members));
+    }
+    all
+}
+
 /// Voters of a member list, under the names that the configuration gives to their URLs.
 fn seen(look: &Look<'_>, recorded_in: String, members: &[LocalVoter]) -> Configuration {
     let name = |m: &LocalVoter| {
-        let known = look.policy.members.iter().find(|c| c.peer_urls.iter().any(|u| m.peer_urls.contains(u)));
+        let known = look.policy.members.iter().find(|c| peer_url::share_one(&c.peer_urls, &m.peer_urls));
         known
             .map(|c| c.name.clone())
             .or_else(|| NodeName::new(&m.name).ok())
@@ -141,7 +176,7 @@ fn voters_elsewhere(look: &Look<'_>, other: &LiveCluster) -> Option<(Vec<String>
     let DataDir::Healthy(member) = look.data_known()? else { return None };
     let voters: Vec<_> = member.members.iter().filter(|m| !m.is_learner).collect();
     let answers = |urls: &[String]| {
-        other.members.iter().any(|m| other.answering.contains(&m.id) && m.peer_urls.iter().any(|u| urls.contains(u)))
+        other.members.iter().any(|m| other.answering.contains(&m.id) && peer_url::share_one(&m.peer_urls, urls))
     };
     let silent = voters.iter().filter(|v| !answers(&v.peer_urls));
     // A member that was added and never started has no name.
@@ -179,7 +214,10 @@ pub(super) fn superseded(look: &Look<'_>) -> Option<Verdict> {
 
 /// D6: another life serves, and the old one could still.
 pub(super) fn split_lives(look: &Look<'_>) -> Option<Verdict> {
-    let other = other_life(look)?;
+    if let Some(refused) = counted_as_empty(look) {
+        return Some(refused);
+    }
+    let other = other_life(look).filter(|other| is_of_us(look, other))?;
     let id = other.cluster_id;
     let mine = look.cluster_id()?;
     let (silent, voters) = voters_elsewhere(look, other)?;
@@ -199,6 +237,49 @@ pub(super) fn split_lives(look: &Look<'_>) -> Option<Verdict> {
     )))
 }
 
+/// Whether a cluster that answers has to do with this host's: it stands in a plan, or some of its members are voters of the local data. A wrong
+/// address that leads to a stranger's etcd keeps no healthy member down.
+fn is_of_us(look: &Look<'_>, other: &LiveCluster) -> bool {
+    let Some(DataDir::Healthy(member)) = look.data_known() else { return true };
+    let planned = look.store().is_some_and(|s| s.life_of(other.cluster_id).is_some());
+    let ours = |m: &LocalVoter| member.members.iter().any(|v| peer_url::share_one(&v.peer_urls, &m.peer_urls));
+    planned || other.members.is_empty() || other.members.iter().any(ours)
+}
+
+/// What to say of a stranger that answers where a member of ours is configured.
+pub(super) fn stranger(look: &Look<'_>) -> Option<String> {
+    let other = other_life(look).filter(|other| !is_of_us(look, other))?;
+    Some(format!(
+        "a cluster {} answers at one of the configured URLs, and has nothing to do with this one: correct etcd.endpoints and cluster.members",
+        other.cluster_id
+    ))
+}
+
+/// This host stood in the roll call as one without data, a plan was made that may count on that, and now there is older data: a disk that came late.
+fn counted_as_empty(look: &Look<'_>) -> Option<Verdict> {
+    let promised = look.facts.memory.known()?.stopped;
+    let newest = look.plan().filter(|p| p.plan.cause != PlanCause::Forced && !p.cancelled)?;
+    let id = look.cluster_id()?;
+    if !promised || id == newest.plan.cluster_id {
+        return None;
+    }
+    let generation = newest.plan.generation;
+    Some(
+        Verdict::refuse(
+            Rule::D6,
+            RefuseReason::SplitLives,
+            format!(
+                "this host stood in the roll call without data, and plan {generation} may count on that; the member of cluster {id} that is in {} now \
+                 could serve an older life beside it",
+                look.policy.data_dir
+            ),
+        )
+        .hint(format!(
+            "was its disk mounted late? What it holds that plan {generation} lacks is kept: lifeboat quarantine add moves it aside, and this host joins"
+        )),
+    )
+}
+
 /// L1: a live cluster can be joined.
 pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
     let cluster = quorate(look)?;
@@ -210,13 +291,13 @@ pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
                 RefuseReason::NotAdopted,
                 format!("a quorate cluster {} answers that is in no plan of the store", cluster.cluster_id),
             )
-            .hint("check etcd.data_dir (is another etcd running here?) and the folder of the store; if the cluster is the right one, type: lifeboat adopt"),
+            .hint("check etcd.data_dir (is another etcd running here?) and the folder of the store; if the cluster is the right one, type on a host where its etcd runs: lifeboat adopt"),
         );
     };
     // The plan's member may have been removed from it since; a list that could not be read does not say so.
     let urls = look.policy.peer_urls();
     let member_there =
-        cluster.members.is_empty() || cluster.members.iter().any(|m| m.peer_urls.iter().any(|u| urls.contains(u)));
+        cluster.members.is_empty() || cluster.members.iter().any(|m| peer_url::share_one(&m.peer_urls, urls));
     let how = match look.plan() {
         Some(newest)
             if newest.plan.generation == life.generation
@@ -245,25 +326,56 @@ pub(super) fn join(look: &Look<'_>) -> Option<Verdict> {
 /// `--initial-cluster` of a member that joins in the place of this slot's old one.
 pub(super) fn initial_cluster(look: &Look<'_>) -> Option<String> {
     let me = (look.policy.node.as_str(), look.policy.peer_urls());
-    let others =
-        quorate(look)?.members.iter().filter(|m| m.name != me.0 && !m.peer_urls.iter().any(|u| me.1.contains(u)));
+    let others = quorate(look)?.members.iter().filter(|m| m.name != me.0 && !peer_url::share_one(&m.peer_urls, me.1));
     let all = others.map(|m| (m.name.as_str(), m.peer_urls.as_slice())).chain([me]);
     let each = all.flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
     Some(each.collect::<Vec<_>>().join(","))
 }
 
+/// Whether a cluster is one whose data would be rolled back by a restore: the newest life, one that a forced or cancelled plan did not end, or, where
+/// nothing was ever planned, the one that the snapshots are from.
+fn may_still_serve(look: &Look<'_>, id: ClusterId) -> bool {
+    let Some(store) = look.store() else { return false };
+    let Some(newest) = &store.plan else {
+        return store.snapshots.iter().any(|s| s.manifest.as_ref().is_ok_and(|c| c.cluster_id == id));
+    };
+    newest.plan.cluster_id == id || store.lives.iter().any(|l| l.cluster_id == id && !l.may_live.is_empty())
+}
+
 /// L2: the cluster lives, without quorum.
 pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
-    let newest = look.plan()?;
-    let id = newest.plan.cluster_id;
-    let cluster = look.facts.live.clusters.iter().find(|c| c.cluster_id == id && !c.quorate)?;
+    let cluster = look.facts.live.clusters.iter().find(|c| !c.quorate && may_still_serve(look, c.cluster_id))?;
+    let id = cluster.cluster_id;
     let members: Vec<String> = cluster.answering.iter().map(ToString::to_string).collect();
-    let voters = newest.voters.last().map_or(&newest.plan.voters, |r| &r.voters);
-    let silent =
-        |url: &String| look.facts.live.silent.iter().any(|s| s.url.trim_end_matches('/') == url.trim_end_matches('/'));
-    let silent = voters.iter().filter(|v| v.name != look.policy.node && v.peer_urls.iter().any(silent));
-    let missing: Vec<String> = silent.map(|v| format!("{} ({})", v.name, v.peer_urls.join(","))).collect();
+    let voters = recorded(look).into_iter().last().map(|c| c.voters).unwrap_or_default();
+    let silent = |url: &String| look.facts.live.silent.iter().any(|s| peer_url::same(&s.url, url));
+    let others = voters.iter().filter(|v| v.name != look.policy.node);
+    let (silent, answering): (Vec<&Voter>, Vec<&Voter>) = others.partition(|v| v.peer_urls.iter().any(silent));
+    let missing: Vec<String> = silent.iter().map(|v| format!("{} ({})", v.name, v.peer_urls.join(","))).collect();
     let missing = if missing.is_empty() { String::new() } else { format!("; no answer from {}", missing.join(", ")) };
+    // Without quorum nobody lists the members: who is not silent is who answers, when their number says the same.
+    let survivors: Vec<&str> = answering.iter().map(|v| v.name.as_str()).collect();
+    let survivors = match survivors.as_slice() {
+        [one] if members.len() == 1 => (*one).to_owned(),
+        several if several.len() == members.len() => format!("one of them ({})", several.join(", ")),
+        _ => format!("the host of member {}", members.join(" or ")),
+    };
+    // Who was not let in has not seen that there is no quorum.
+    if let Some(refused) = look.facts.live.silent.iter().find(|s| s.cause.code == CauseCode::Denied) {
+        let hint = "correct user, password, CA or certificate under [etcd] on this host; it goes on by itself";
+        return Some(
+            Verdict::wait(
+                Rule::L2,
+                WaitReason::QuorumLost,
+                format!(
+                    "members of cluster {id} answer ({}), and whether they have quorum could not be asked: {}",
+                    members.join(", "),
+                    refused.cause.text
+                ),
+            )
+            .hint(refused.cause.hint.clone().unwrap_or_else(|| hint.to_owned())),
+        );
+    }
     Some(
         Verdict::wait(
             Rule::L2,
@@ -273,7 +385,11 @@ pub(super) fn quorum_lost(look: &Look<'_>) -> Option<Verdict> {
                 members.join(", ")
             ),
         )
-        .hint("bring the other members back; if they are lost, save on the survivor ('lifeboat save --name survivor') and restore it: lifeboat restore-once survivor-<time>"),
+        .hint(format!(
+            "bring the other members back; if they are lost, what {survivors} holds can be kept, and what only the lost ones held cannot. Type there: \
+             'lifeboat save --name survivor', then 'lifeboat restore-once survivor', then '{}' (etcd there must start again; this host then follows by itself)",
+            look.policy.managed_by.restart()
+        )),
     )
 }
 

@@ -1,8 +1,9 @@
 //! Rules about this host: its data dir, its requests, and how etcd will be started.
 
 use super::{Decision, Draft, JoinHow, Look, ManagedBy, Policy, RefuseReason, Rule, Verdict, WaitReason};
-use crate::core::facts::{CauseCode, DataDir, Facts, Observed, Request, RequestSource, StartFlags};
-use crate::core::model::{Generation, SnapshotName};
+use crate::core::facts::{CauseCode, Configuration, DataDir, Facts, Observed, Request, RequestSource, StartFlags};
+use crate::core::model::{Generation, NodeName, SnapshotName};
+use crate::core::peer_url;
 use crate::core::plan::{PlanCause, majorities_can_be_disjoint};
 use crate::core::select;
 
@@ -12,14 +13,9 @@ use crate::core::select;
 /// a snapshot that was taken from it tells it from a stranger's. Without that, a forced plan that fails would keep its healthy data down.
 pub(super) fn judge_data_dir(facts: &Facts, policy: &Policy) -> Observed<DataDir> {
     let Observed::Known(DataDir::Healthy(member)) = &facts.data_dir else { return facts.data_dir.clone() };
-    let sorted = |urls: &[String]| {
-        let mut urls = urls.to_vec();
-        urls.sort();
-        urls
-    };
     let mine = member.members.iter().find(|m| m.id == member.member_id);
     if let Some(me) = mine.filter(|m| !m.peer_urls.is_empty() && !policy.peer_urls().is_empty())
-        && sorted(&me.peer_urls) != sorted(policy.peer_urls())
+        && !peer_url::same_set(&me.peer_urls, policy.peer_urls())
     {
         return Observed::Known(DataDir::Foreign {
             what: format!(
@@ -200,6 +196,9 @@ pub(super) fn follow_forced_plan(look: &Look<'_>) -> Option<Verdict> {
     }
     // A host that has no memory cannot know whether it followed this plan before.
     look.facts.memory.known()?;
+    if beside_forced_plan(look).is_some() {
+        return None;
+    }
     if look.facts.attempts.request_failed.is_some() {
         return failed_without_data(look, Rule::F1, &format!("plan {}, which a person asked for,", plan.generation));
     }
@@ -233,6 +232,41 @@ pub(super) fn follow_forced_plan(look: &Look<'_>) -> Option<Verdict> {
     ))
 }
 
+/// A configuration of another life that could find a majority beside the forced plan's. There was none when the plan was written; members may have
+/// been added to the older life or removed from it since, as long as too few have followed the plan.
+fn beside_forced_plan(look: &Look<'_>) -> Option<Configuration> {
+    let plan = &look.plan()?.plan;
+    let voters: Vec<_> = plan.voters.iter().map(|v| v.name.clone()).collect();
+    could_live_beside(&voters, super::cluster::other_than(look, plan.cluster_id))
+}
+
+fn could_live_beside(voters: &[NodeName], others: Vec<Configuration>) -> Option<Configuration> {
+    others.into_iter().find(|other| {
+        let others: Vec<_> = other.voters.iter().map(|v| v.name.clone()).collect();
+        majorities_can_be_disjoint(voters, &others)
+    })
+}
+
+/// What to say of a forced plan that this host does not follow, though it stands in it.
+pub(super) fn forced_plan_left(look: &Look<'_>) -> Option<String> {
+    let newest = look.plan()?;
+    let plan = &newest.plan;
+    let open = plan.cause == PlanCause::Forced
+        && !newest.cancelled
+        && plan.lists(&look.policy.node, look.policy.peer_urls())
+        && look.cluster_id() != Some(plan.cluster_id)
+        && !look.marked(newest);
+    let other = beside_forced_plan(look).filter(|_| open)?;
+    let names: Vec<String> = other.voters.iter().map(|v| v.name.to_string()).collect();
+    Some(format!(
+        "plan {}, a restore that a person asked for, is not followed: since then members were added or removed, and the voters in {} ({}) could find a \
+         majority beside it. Take it back (lifeboat restore-once --cancel), then ask again",
+        plan.generation,
+        other.recorded_in,
+        names.join(", ")
+    ))
+}
+
 /// F2: a request that no plan has consumed.
 pub(super) fn force_plan(look: &Look<'_>) -> Option<Verdict> {
     let request = asked(look)?;
@@ -251,11 +285,7 @@ pub(super) fn force_plan(look: &Look<'_>) -> Option<Verdict> {
         })
     };
     let voters = look.configured();
-    let beside = super::cluster::recorded_or_seen(look).into_iter().find(|other| {
-        let others: Vec<_> = other.voters.iter().map(|v| v.name.clone()).collect();
-        majorities_can_be_disjoint(&voters, &others)
-    });
-    if let Some(other) = beside {
+    if let Some(other) = could_live_beside(&voters, super::cluster::recorded_or_seen(look)) {
         let names: Vec<String> = other.voters.iter().map(|v| v.name.to_string()).collect();
         return Some(
             Verdict::refuse(
@@ -271,6 +301,9 @@ pub(super) fn force_plan(look: &Look<'_>) -> Option<Verdict> {
         );
     }
     if let Some(wait) = super::cluster::others_not_stopped(look, Rule::F2, &request.id) {
+        return Some(wait);
+    }
+    if let Some(wait) = super::cluster::too_few_for_request(look, &request.id) {
         return Some(wait);
     }
     // A request for what is not there ends in the loop as a failed attempt: the host goes on without it, loudly. That holds for "latest" with
@@ -336,7 +369,9 @@ pub(super) fn damaged_or_foreign(look: &Look<'_>) -> Option<Verdict> {
         Some(cluster) => Verdict::refuse(Rule::D2, reason, format!("{because}; the quorate cluster {} answers", cluster.cluster_id))
             .hint(format!("to move the data aside and join, {command}")),
         None => Verdict::refuse(Rule::D2, reason, format!("{because}; no quorate cluster answers")).hint(format!(
-            "if the data is worthless, {command}; the host then restores from the store. If it is worth saving, copy it first"
+            "{}if the data is worthless, {command}; the host then restores from the store. If it is worth saving, copy it first",
+            // Good data beside the folder of another cluster looks the same.
+            if reason == RefuseReason::Foreign { "check [store] folder and cluster.name: are they this cluster's? If they are and " } else { "" }
         )),
     })
 }
@@ -444,10 +479,8 @@ fn join_flags_disagree(look: &Look<'_>, verdict: &Verdict, flags: &StartFlags) -
     }
     let list = super::cluster::initial_cluster(look)?;
     let urls = |list: &str| {
-        let mut urls: Vec<String> = list
-            .split(',')
-            .filter_map(|one| Some(one.split_once('=')?.1.trim().trim_end_matches('/').to_owned()))
-            .collect();
+        let mut urls: Vec<String> =
+            list.split(',').filter_map(|one| Some(peer_url::canonical(one.split_once('=')?.1))).collect();
         urls.sort();
         urls
     };

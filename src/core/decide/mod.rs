@@ -168,6 +168,8 @@ pub fn decide_without(facts: &Facts, policy: &Policy, left_out: &[Rule]) -> Verd
         ));
     }
     notes.extend(store::stale_pin(&look));
+    notes.extend(local::forced_plan_left(&look));
+    notes.extend(cluster::stranger(&look));
     notes.extend(local::done_requests(&look));
     notes.extend(facts.remarks.iter().cloned());
     notes.append(&mut verdict.notes);

@@ -6,6 +6,8 @@ use crate::core::model::{MemberId, Nonce, Revision, Sha256, SnapshotName};
 use crate::core::plan::{Excluded, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter};
 use crate::core::select::{Candidate, SnapshotFact};
 
+mod several;
+
 pub(super) fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
 }
@@ -259,6 +261,18 @@ const STORIES: &[(&str, Change, Rule, &str)] = &[
         },
         Rule::D2,
         "Foreign",
+    ),
+    (
+        "its own data dir: the same peer URLs, typed otherwise",
+        |f, p| {
+            let DataDir::Healthy(mut member) = healthy(7) else { return };
+            member.members[0].peer_urls = vec!["http://[2001:DB8:0::1]:2380".into(), "HTTP://CP1:2380/".into()];
+            f.data_dir = Observed::Known(DataDir::Healthy(member));
+            let urls = vec!["http://cp1:2380".into(), "http://[2001:db8::1]:2380".into()];
+            p.members = vec![Voter { name: node("cp1"), peer_urls: urls }];
+        },
+        Rule::D7,
+        "Start",
     ),
     (
         "damaged data is never replaced without a word",

@@ -25,6 +25,14 @@ impl ManagedBy {
         matches!(self, ManagedBy::K3s | ManagedBy::Rke2)
     }
 
+    /// What a person types so that etcd starts again, through the gate. The kubelet's etcd outlives its kubelet.
+    pub fn restart(self) -> String {
+        match self {
+            ManagedBy::Kubeadm => "systemctl reboot".to_owned(),
+            _ => format!("systemctl restart --no-block {}", self.unit()),
+        }
+    }
+
     /// The systemd unit that usually starts it.
     pub fn unit(self) -> &'static str {
         match self {

@@ -304,3 +304,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_slot_is_taken_by_a_snapshot_of_its_schedule_that_began_no_earlier() {
+    let slot: Timestamp = "2024-01-15T10:30:00Z".parse().unwrap();
+    for (name, schedule, expected) in [
+        ("daily-2024-01-15T10-30-00Z", "daily", true),
+        ("daily-2024-01-15T10-30-07Z-2", "daily", true),
+        ("daily-2025-01-01T00-00-00Z", "daily", true),
+        ("daily-2024-01-15T10-29-59Z", "daily", false),
+        ("hourly-2024-01-15T10-30-00Z", "daily", false),
+        ("daily-9-2024-01-15T10-30-00Z", "daily", false),
+        ("daily-9-2024-01-15T10-30-00Z", "daily-9", true),
+        ("daily-survivor", "daily", false),
+        ("daily", "daily", false),
+    ] {
+        let name = crate::core::model::SnapshotName::new(name).unwrap();
+        assert_eq!(super::stands_for(&name, schedule, slot), expected, "{name} for {schedule}");
+    }
+}
