@@ -115,7 +115,8 @@ pub fn short() -> Vec<Variant> {
         Variant { heartbeat: true, ..Variant::new("heartbeat", formed(3, Budget { wipes: 2, ..calm(2) })) },
         Variant::new("stale entries", lost(3, Budget { expiries: 1, ..calm(1) })),
         Variant { members: 0b011, ..Variant::new("added by hand", pair(Budget { members: 1, wipes: 1, ..calm(2) })) },
-        Variant { pinned: true, ..Variant::new("pinned", pinned_and_burnt(calm(3))) },
+        Variant { pinned: true, ..Variant::new("pinned", lost(3, calm(1)).with_better_snapshot()) },
+        Variant { pinned: true, ..Variant::new("pinned, burnt twice", pinned_and_burnt(calm(3))) },
         Variant {
             requested: Some(0),
             ..Variant::new(
