@@ -139,6 +139,7 @@ fn live(value: &str) -> Live {
     let (cluster_id, quorate) = match value {
         "newest quorate" | "newest without me" | "newest quorate, members not read" => (NEWEST, true),
         "newest without quorum" => (NEWEST, false),
+        "older without quorum" => (OLDER, false),
         "older quorate" => (OLDER, true),
         "stranger quorate" => (ClusterId(0xbeef), true),
         _ => return Live::default(),

@@ -24,6 +24,13 @@ fn names_a_person(rule: Rule, decision: &Decision) -> bool {
     }
 }
 
+/// Whether a host waits for one that holds data of an older life, and says what to type there.
+fn told_to_choose(world: &World, variant: &Variant, h: usize) -> bool {
+    let view = view::views(world, variant, h).into_iter().next();
+    let hint = view.and_then(|v| Decider::verdict(variant, &v).hint);
+    hint.is_some_and(|hint| hint.contains("lifeboat quarantine add"))
+}
+
 fn one_step(world: &World, variant: &Variant, decider: &mut Decider, h: usize) -> step::After {
     match world.hosts[h].phase {
         _ if !variant.gated(h) => None,
@@ -82,7 +89,9 @@ pub fn settle(world: &World, variant: &Variant, decider: &mut Decider) -> Result
                 })
                 .collect();
             // Who waits for the data or the vote of a host that a person must decide on, waits for that person.
-            let asked = stay.iter().any(|(_, rule, decision)| names_a_person(*rule, decision));
+            let asked = stay
+                .iter()
+                .any(|(h, rule, decision)| names_a_person(*rule, decision) || told_to_choose(&now, variant, *h));
             for (h, rule, decision) in &stay {
                 // Hosts that come and go: with so few left, more have to be created.
                 let for_new = variant.expected.is_some_and(|n| {

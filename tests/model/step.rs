@@ -376,12 +376,11 @@ fn create(next: &mut World, variant: &Variant, h: usize, plan: Making) -> Result
         Some(first) if variant.lacks(Safeguard::FreshToken) => first.cluster,
         _ => plan.generation,
     };
-    if plan.cause == Cause::Forced {
-        if let Some(request) = plan.request
-            && next.plans.iter().any(|p| p.request == Some(request) && !p.cancelled)
-        {
-            return Err(format!("I7: request r{request} is consumed a second time, by plan {}", plan.generation));
-        }
+    if plan.cause == Cause::Forced
+        && let Some(request) = plan.request
+        && next.plans.iter().any(|p| p.request == Some(request) && !p.cancelled)
+    {
+        return Err(format!("I7: request r{request} is consumed a second time, by plan {}", plan.generation));
     }
     if plan.cause == Cause::Forced || plan.request == Some(PIN) {
         let kept = plan.snapshot.map_or(0, |s| next.snapshots[s as usize].writes);

@@ -33,6 +33,18 @@ fn pair_and_new_names(left: Budget) -> World {
     World::blank(4, left).with_life(Cause::Init, 0b0011, 0b0011).with_snapshot()
 }
 
+/// Who made a plan and its only other member went for good before they followed it. A host of the life before it came back with its data.
+fn survivor(left: Budget) -> World {
+    let mut world = pair_and_new_names(left).with_life(Cause::Restore, 0b1010, 0);
+    world.plans[1].snapshot = Some(0);
+    for h in [1, 3] {
+        world.hosts[h].member = None;
+        world.hosts[h].phase = Phase::Gone;
+    }
+    raft::count_disks(&mut world);
+    world
+}
+
 /// A life of three whose members were removed until one was left, which is recorded. The two others stand empty.
 fn shrunk(left: Budget) -> World {
     let mut world = formed(3, left);
@@ -111,6 +123,7 @@ pub fn short() -> Vec<Variant> {
                 formed(3, Budget { requests: 1, crashes: 2, ..calm(2) }).with_better_snapshot(),
             )
         },
+        Variant { expected: Some(2), ..Variant::new("new names, a survivor", survivor(calm(3))) },
         Variant { expected: Some(2), ..Variant::new("new names", pair_and_new_names(Budget { gone: 2, ..calm(2) })) },
         Variant { k3s: true, ..Variant::new("k3s", lost(3, calm(1))) },
         Variant {

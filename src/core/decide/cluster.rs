@@ -435,21 +435,23 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
             .hint("it joins when they serve, or takes the place of one that ends to wait"),
         );
     }
+    let survivor = survivor(look);
     if present.len() < majority(expected) {
         return Some(
             Verdict::wait(
                 Rule::C1,
                 WaitReason::RollCall,
                 format!(
-                    "{} of {} {} stand in the roll call, {} are needed; missing: {}",
+                    "{} of {} {} stand in the roll call, {} are needed; missing: {}{}",
                     present.len(),
                     expected,
                     if look.policy.expected_members.is_some() { "expected hosts" } else { "configured members" },
                     majority(expected),
-                    missing.join(", ")
+                    missing.join(", "),
+                    survivor.as_deref().unwrap_or_default()
                 ),
             )
-            .hint(START_MISSING),
+            .hint(if survivor.is_some() { DATA_OF_AN_OLDER_LIFE } else { START_MISSING }),
         );
     }
     if look.plan().is_some_and(|p| p.lost || look.timed_out(p)) {
@@ -494,16 +496,40 @@ pub(super) fn roll_call_too_small(look: &Look<'_>) -> Option<Verdict> {
                 Rule::C1,
                 WaitReason::RollCall,
                 format!(
-                    "{standing} of {} voters in {} stand without data, {needed} are needed; missing: {}",
+                    "{standing} of {} voters in {} stand without data, {needed} are needed; missing: {}{}",
                     recorded.voters.len(),
                     recorded.recorded_in,
-                    missing.join(", ")
+                    missing.join(", "),
+                    survivor.as_deref().unwrap_or_default()
                 ),
             )
-            .hint(if look.plan().is_some() { GONE_FOR_GOOD } else { START_MISSING })
+            .hint(match look.plan() {
+                _ if survivor.is_some() => DATA_OF_AN_OLDER_LIFE,
+                Some(_) => GONE_FOR_GOOD,
+                None => START_MISSING,
+            })
         })
     })
 }
+
+/// A member of an older life that answers without quorum: its host is not missing, and will not come without data by itself.
+fn survivor(look: &Look<'_>) -> Option<String> {
+    let newest = look.plan()?.plan.generation;
+    look.facts.live.clusters.iter().filter(|c| !c.quorate).find_map(|c| {
+        let life = look.store()?.life_of(c.cluster_id).filter(|l| l.generation < newest)?;
+        let members: Vec<String> = c.answering.iter().map(ToString::to_string).collect();
+        Some(format!(
+            "; member(s) {} of cluster {} answer without quorum: generation {}, which plan {newest} has taken over from",
+            members.join(", "),
+            c.cluster_id,
+            life.generation
+        ))
+    })
+}
+
+const DATA_OF_AN_OLDER_LIFE: &str = "start the missing hosts. Where a member of an older life answers, its data is kept with 'lifeboat save --name survivor' on \
+     that host, and restored with: lifeboat restore-once survivor-<time>; to give it up, stop etcd there, type: lifeboat quarantine add, and start its unit again: \
+     that host then stands here without data";
 
 const START_MISSING: &str = "start the missing hosts; one that was reinstalled under the same name counts, too";
 
