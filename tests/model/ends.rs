@@ -65,6 +65,12 @@ pub fn settle(world: &World, variant: &Variant, decider: &mut Decider) -> Result
                     | Action::StartByHand(_)
                     | Action::ClockSaysLost
             );
+            // A member that was removed ends for good, at the latest when it hears of that.
+            let listed = |h: usize| {
+                let leader = now.hosts[h].member.and_then(|m| raft::leader_of(&now, m.cluster));
+                leader.is_none_or(|l| l.config.number(h) == now.hosts[h].member.map(|m| m.number))
+            };
+            let enters = enters && !matches!(action, Action::StartByHand(h) if !listed(h as usize));
             // Each of them may have become impossible by the one before it.
             if enters
                 && environment::actions(&now, variant).contains(&action)

@@ -207,6 +207,13 @@ pub fn step(world: &World, variant: &Variant, h: usize) -> After {
             } else {
                 marks[other] = Some(Mark::Barred);
                 next.hosts[h].phase = Phase::Barring(plan, todo & !(1 << other));
+                let newest = next.newest();
+                let older = next.plan_mut(newest);
+                if variant.k3s && older.seed as usize == other && older.cause != Cause::Init {
+                    // As the product's catalog reads it: nobody else restores.
+                    older.cancelled = true;
+                    raft::not_given_up(&mut next, newest);
+                }
             }
             Ok(())
         }

@@ -2,7 +2,7 @@
 
 use super::raft;
 use super::variant::{Safeguard, Variant};
-use super::world::{Budget, Cause, Config, Entry, Goal, MOST, Mark, Member, Phase, Snapshot, Staging, World};
+use super::world::{Budget, Cause, Config, Entry, Goal, MOST, Mark, Member, PIN, Phase, Snapshot, Staging, World};
 
 /// Nothing more may go wrong.
 pub fn calm(generations: u8) -> Budget {
@@ -115,7 +115,7 @@ pub fn short() -> Vec<Variant> {
         Variant { heartbeat: true, ..Variant::new("heartbeat", formed(3, Budget { wipes: 2, ..calm(2) })) },
         Variant::new("stale entries", lost(3, Budget { expiries: 1, ..calm(1) })),
         Variant { members: 0b011, ..Variant::new("added by hand", pair(Budget { members: 1, wipes: 1, ..calm(2) })) },
-        Variant { pinned: true, ..Variant::new("pinned", lost(3, calm(1)).with_better_snapshot()) },
+        Variant { pinned: true, ..Variant::new("pinned", pinned_and_burnt(Budget { wipes: 1, ..calm(3) })) },
         Variant {
             requested: Some(0),
             ..Variant::new(
@@ -208,7 +208,7 @@ pub fn long() -> Vec<Variant> {
         Variant::new("stale entries", lost(3, Budget { expiries: 2, crashes: 1, wipes: 1, ..calm(2) })),
         Variant {
             pinned: true,
-            ..Variant::new("pinned", lost(3, Budget { crashes: 1, wipes: 1, ..calm(2) }).with_better_snapshot())
+            ..Variant::new("pinned", lost(3, Budget { crashes: 1, wipes: 2, ..calm(3) }).with_better_snapshot())
         },
         Variant {
             requested: Some(0),
@@ -254,6 +254,7 @@ pub fn long() -> Vec<Variant> {
             static_seed: Some(0),
             conditional: false,
             dead_stay_dead: false,
+            none_beside: false,
             ..Variant::new(
                 "no conditional writes, static seed",
                 lost(3, Budget { crashes: 1, wipes: 1, writes: 1, ..calm(2) }),
@@ -268,6 +269,18 @@ pub fn long() -> Vec<Variant> {
 fn planned(hosts: usize, left: Budget) -> World {
     let mut world = lost(hosts, left).with_life(Cause::Restore, all(hosts), 0);
     world.plans[0].snapshot = Some(0);
+    for host in &mut world.hosts {
+        host.entry = Entry::Fresh;
+    }
+    world
+}
+
+/// A plan for the snapshot that the configuration names, whose seed has lost its disk between its mark and its start.
+fn pinned_and_burnt(left: Budget) -> World {
+    let mut world = lost(3, left).with_better_snapshot().with_life(Cause::Restore, 0b111, 0);
+    let plan = &mut world.plans[0];
+    (plan.snapshot, plan.request) = (Some(0), Some(PIN));
+    plan.marks = [Some(Mark::Apply), Some(Mark::Barred), Some(Mark::Barred), None, None];
     for host in &mut world.hosts {
         host.entry = Entry::Fresh;
     }

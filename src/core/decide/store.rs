@@ -16,20 +16,25 @@ fn fresh_pin<'a>(look: &Look<'a>) -> Option<&'a SnapshotName> {
     look.policy.pinned.as_ref().filter(|name| !pin_consumed(look, name))
 }
 
-/// A pin is consumed when a life began with it. The newest plan alone does not say that: its mark may be burnt before anything
-/// was put into place, and the best snapshot may be just the one that the pin is there to avoid.
+/// A pin is consumed when a life began with it. Its plan alone does not say that: marks may be burnt before anything was put into place, as often as
+/// it is tried, and the best snapshot may be just the one that the pin is there to avoid. What says it is a snapshot of that life, or a later plan for
+/// something else.
 fn pin_consumed(look: &Look<'_>, name: &SnapshotName) -> bool {
     let id = pin_id(name);
     let remembered = look.facts.memory.known().is_some_and(|m| m.consumed.contains(&id));
-    let newest = look.plan().map(|p| p.plan.generation);
+    let Some(store) = look.store() else { return remembered };
+    let for_it = |life: &&Life| !life.cancelled && life.request.as_deref() == Some(id.as_str());
+    let followed_by_another = |life: &Life| {
+        store
+            .lives
+            .iter()
+            .any(|l| !l.cancelled && l.generation > life.generation && l.request.as_deref() != Some(id.as_str()))
+    };
     let lived = |life: &Life| {
         let of_it = |s: &SnapshotFact| s.manifest.as_ref().is_ok_and(|c| c.cluster_id == life.cluster_id);
-        Some(life.generation) != newest || look.store().is_some_and(|s| s.snapshots.iter().any(of_it))
+        store.snapshots.iter().any(of_it) || followed_by_another(life)
     };
-    remembered
-        || look.store().is_some_and(|s| {
-            s.lives.iter().any(|l| !l.cancelled && l.request.as_deref() == Some(id.as_str()) && lived(l))
-        })
+    remembered || store.lives.iter().filter(for_it).any(lived)
 }
 
 /// What to say of a pin that was consumed and is still configured.

@@ -148,6 +148,21 @@ pub(super) fn with_store(f: &mut Facts, change: impl FnOnce(&mut StoreFacts)) {
     }
 }
 
+/// A life before the newest one, as the first of all.
+fn older_life(f: &mut Facts, request: Option<&str>) {
+    if let Observed::Known(store) = &mut f.store {
+        let older = Life {
+            generation: Generation(1),
+            cluster_id: ClusterId(0xc1),
+            cause: PlanCause::Restore,
+            cancelled: false,
+            request: request.map(Into::into),
+            may_live: vec![],
+        };
+        store.lives.insert(0, older);
+    }
+}
+
 fn down(f: &mut Facts) {
     f.store = Observed::unknown(CauseCode::NoAnswer, "connection refused");
 }
@@ -533,6 +548,37 @@ const STORIES: &[(&str, Change, Rule, &str)] = &[
         },
         Rule::S1,
         "\"a\"",
+    ),
+    (
+        "pin whose plans were burnt twice: the pin again",
+        |f, p| {
+            p.pinned = Some(SnapshotName::new("a").unwrap());
+            remembers(f, 2, &[2]);
+            with_store(f, |s| {
+                s.snapshots = vec![snapshot("a", 0, 5), snapshot("b", 0, 6)];
+                let mut newest = plan(2, PlanCause::Restore, Some("a"));
+                newest.plan.request = Some("pin:a".into());
+                newest.marks = vec![mark(2, 1)];
+                s.plan = Some(newest);
+            });
+            older_life(f, Some("pin:a"));
+        },
+        Rule::S1,
+        "\"a\"",
+    ),
+    (
+        "pin, and a plan of something else since: consumed",
+        |f, p| {
+            p.pinned = Some(SnapshotName::new("a").unwrap());
+            remembers(f, 2, &[2]);
+            with_store(f, |s| {
+                s.snapshots = vec![snapshot("a", 0, 5), snapshot("b", 0, 6)];
+                s.plan = Some(PlanFacts { marks: vec![mark(2, 1)], ..plan(2, PlanCause::Restore, Some("b")) });
+            });
+            older_life(f, Some("pin:a"));
+        },
+        Rule::S2,
+        "\"b\"",
     ),
     (
         "request, store down: waits even with data",
