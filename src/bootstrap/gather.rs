@@ -7,7 +7,9 @@ use futures::FutureExt;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{MemoryFile, Reach, RequestSources, Settings, StartSource, data_dir, discover, mount, reset, staging};
+use super::{
+    MemoryFile, Reach, RequestSources, Settings, StartSource, data_dir, discover, joining, mount, reset, staging,
+};
 use crate::catalog::plans::Plans;
 use crate::catalog::presence;
 use crate::catalog::records::ReadError;
@@ -93,7 +95,9 @@ pub(super) async fn gather(
     for cluster in recorded.clusters {
         merge(&mut live.clusters, cluster);
     }
+    let damaged = matches!(data_dir, Observed::Known(DataDir::Damaged { .. }));
     Facts {
+        joined_without_log: damaged && joining::without_log(sources.settings),
         data_dir,
         staging: reset::observe(sources.settings).unwrap_or_else(|| staging::observe(&sources.settings.data_dir)),
         memory,

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::Settings;
 use crate::core::model::{ClusterId, Generation, MemberId};
+use crate::datadir::wal;
 use crate::error::{Kind, Result, ResultExt};
 use crate::sys::fs;
 
@@ -22,6 +24,21 @@ pub(super) struct Joining {
     pub member_id: MemberId,
     /// etcd was allowed to start as it: it may have a log.
     pub released: bool,
+}
+
+/// Whether etcd was let start as a member that was added for this host, and has made no log since. What cannot be read says no.
+pub(super) fn without_log(settings: &Settings) -> bool {
+    let released = Joining::read(&settings.state_dir).is_ok_and(|note| note.is_some_and(|n| n.released));
+    let dir = settings.wal_dir.clone().unwrap_or_else(|| settings.data_dir.join("member/wal"));
+    released && wal::segments(&dir).is_ok_and(|log| log.is_empty())
+}
+
+/// etcd has a log as that member: from here on, data without one is a loss like any other.
+///
+/// # Errors
+/// When the note cannot be removed.
+pub(super) fn done(state_dir: &Path) -> Result<()> {
+    fs::remove_file(&state_dir.join(FILE))
 }
 
 impl Joining {

@@ -91,5 +91,6 @@ impl Settings {
 /// # Errors
 /// When the file cannot be written.
 pub fn started(settings: &Settings) -> crate::error::Result<()> {
+    joining::done(&settings.state_dir)?;
     settings.environment_file.as_deref().map_or(Ok(()), |path| environment::write(path, &settings.policy))
 }

@@ -9,7 +9,8 @@ use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, PeerPort, Sources, gather};
 use super::voice::Voice;
 use super::{
-    MemoryFile, Reach, RequestSources, Settings, StartSource, environment, events, history, lock, mount, owner, staging,
+    MemoryFile, Reach, RequestSources, Settings, StartSource, environment, events, history, joining, lock, mount,
+    owner, staging,
 };
 use crate::catalog::snapshots::Snapshots;
 use crate::core::decide::{Decision, Rule, Verdict, WaitReason, decide};
@@ -356,6 +357,7 @@ impl Bootstrap {
         let newest = facts.store.known().and_then(|s| s.plan.as_ref()).map(|p| p.plan.generation);
         self.memory.saw(&settings.cluster, newest.unwrap_or_default())?;
         let Some(DataDir::Healthy(_)) = facts.data_dir.known() else { return Ok(()) };
+        joining::done(&settings.state_dir)?;
         self.memory.mounted(mount::point_of(&settings.data_dir)?)?;
         self.memory
             .owned(owner::of(&settings.data_dir)?, settings.wal_dir.as_deref().map(owner::of).transpose()?.flatten())?;

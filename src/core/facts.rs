@@ -487,6 +487,9 @@ pub struct Facts {
     pub remarks: Vec<String>,
     /// How etcd will start.
     pub start: Observed<StartFlags>,
+    /// This host's own note says that etcd was let start as a member that was added for it, and nowhere is a log: it had only begun to make its data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined_without_log: bool,
     /// Seconds since this run began to wait.
     pub waited_seconds: u64,
     /// What this run has tried.

@@ -421,6 +421,7 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
             Observed::Known(flags())
         },
         waited_seconds: if is("peer_wait", "not over") { 0 } else { 1000 },
+        joined_without_log: false,
         attempts: Attempts {
             request_failed: is("failed", "yes").then(|| "it could not be fetched".into()),
             excluded: match value("broken") {

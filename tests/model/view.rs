@@ -474,6 +474,7 @@ impl View {
             also_requested: vec![],
             remarks: vec![],
             start: Observed::unknown(CauseCode::NotLooked, "flags"),
+            joined_without_log: false,
             // All waits for a time only are over: what is decided then is more than what is decided before.
             waited_seconds: 1_000_000,
             attempts: Attempts {

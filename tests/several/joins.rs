@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::site::{Host, Site};
-use crate::support::{ETCD_LATEST, EtcdPorts};
+use crate::support::ETCD_LATEST;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -52,7 +52,7 @@ async fn a_second_host_does_not_join_before_the_first_one_votes() {
         learners[0].as_str(),
         &site.hosts[3].peer_url(),
         "has not been promoted yet",
-        "lifeboat status",
+        "lifeboat agent",
         "etcdctl member remove",
     ] {
         assert!(said.contains(part), "{part:?} is missing: {said}");
@@ -102,40 +102,5 @@ async fn a_host_that_runs_as_another_one_takes_nobodys_place() {
     site.until_serving(&[3], LIMIT).await;
     until_voters(&mut site, 4).await;
     site.assert_same_hash(&[0, 1, 2, 3]).await;
-    assert_eq!(site.plans(), [1]);
-}
-
-/// The cluster is quorate, but from here too few of those that would be left can be seen: one that is cut off now would end it.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_old_member_is_not_removed_when_too_few_voters_answer() {
-    let mut site = running(3).await;
-    site.hosts[2].power_cut();
-    site.hosts[2].lose_disk();
-    // The second host answers the first one, and not this one.
-    let file = site.hosts[2].path("lifeboat.toml");
-    let right = fs::read_to_string(&file).expect("the configuration");
-    let nobody = EtcdPorts::reserve();
-    let there = |text: &str, host: &Host| {
-        text.replace(&host.peer_url(), &nobody.peer_url()).replace(&host.client_url(), &nobody.client_url())
-    };
-    fs::write(&file, there(&right, &site.hosts[1])).expect("a configuration");
-    site.hosts[2].boot();
-    let said = site.until_said(&[2], "[the step failed").await;
-    for part in [
-        "waiting since",
-        "would have 1 voters that answer, and needs 2",
-        "it is not removed yet",
-        "start the other hosts first",
-    ] {
-        assert!(said.contains(part), "{part:?} is missing: {said}");
-    }
-    site.pass(Duration::from_secs(5)).await;
-    assert!(site.hosts[2].waits());
-    assert_eq!(members(&site).await, (3, Vec::new()), "a voter was removed");
-    fs::write(&file, right).expect("a configuration");
-    site.hosts.iter_mut().for_each(Host::start_agent);
-    site.until_serving(&[2], LIMIT).await;
-    until_voters(&mut site, 3).await;
-    site.assert_same_hash(&[0, 1, 2]).await;
     assert_eq!(site.plans(), [1]);
 }

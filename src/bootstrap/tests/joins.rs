@@ -206,6 +206,21 @@ async fn a_member_that_came_back_meanwhile_is_not_removed() {
     }
 }
 
+/// The cluster is quorate, and from here too few of those that would be left can be seen: one that is cut off now would end it.
+#[tokio::test]
+async fn an_old_member_is_not_removed_when_too_few_voters_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new(None);
+    world.lock().unwrap().up = BTreeSet::from([2]);
+    let (host, _) = host(dir.path(), &world).await;
+    let e = host.run().await.unwrap_err();
+    for part in ["would have 1 voters that answer, and needs 2", "it is not removed yet"] {
+        assert!(e.to_string().contains(part), "{e}");
+    }
+    assert!(e.hint_text().is_some_and(|hint| hint.contains("start the other hosts first")), "{e:?}");
+    assert_eq!(world.lock().unwrap().removed, Vec::<u64>::new());
+}
+
 /// This host was stopped between the record of its change and the change; the others took it for dead and made another one.
 #[tokio::test]
 async fn a_change_that_others_have_passed_over_is_not_made() {

@@ -361,6 +361,12 @@ pub(super) fn damaged_or_foreign(look: &Look<'_>) -> Option<Verdict> {
         _ => "type: lifeboat quarantine add (it moves member/ aside, deletes nothing)",
     };
     Some(match quorate {
+        // Without a log it has never voted nor acknowledged anything; it is added anew.
+        Some(cluster) if reason == RefuseReason::Damaged && look.facts.joined_without_log => Verdict::new(
+            Rule::D2,
+            Decision::Quarantine,
+            format!("{because}; etcd had only begun to make it, as the member that was added for this host to cluster {}", cluster.cluster_id),
+        ),
         Some(cluster) if look.policy.replace_damaged => Verdict::new(
             Rule::D2,
             Decision::Quarantine,

@@ -50,6 +50,7 @@ pub(super) fn blank() -> Facts {
         also_requested: vec![],
         remarks: vec![],
         start: Observed::unknown(CauseCode::NotLooked, "not looked at"),
+        joined_without_log: false,
         waited_seconds: 0,
         attempts: Attempts::default(),
     }

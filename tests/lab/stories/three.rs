@@ -23,10 +23,7 @@ impl<'lab> Deref for Three<'lab> {
 }
 
 /// Does the same on each host at the same time.
-fn on_each<'a, T: Sync>(all: impl IntoIterator<Item = &'a T>, work: impl Fn(&T) + Sync)
-where
-    T: 'a,
-{
+fn on_each<'a, T: Sync + 'a>(all: impl IntoIterator<Item = &'a T>, work: impl Fn(&T) + Sync) {
     std::thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> = all.into_iter().map(|one| scope.spawn(move || work(one))).collect();

@@ -197,6 +197,29 @@ const STORIES: &[(&str, Change, Rule, &str, &str)] = &[
         "",
     ),
     (
+        "a joining host lost power when etcd had only begun to make its data",
+        |f, p| {
+            three(p);
+            f.data_dir = Observed::Known(DataDir::Damaged { what: "a db without a WAL".into(), member_present: true });
+            f.joined_without_log = true;
+            f.live.clusters = vec![answers(1, true, &["cp2", "cp3"])];
+        },
+        Rule::D2,
+        "Quarantine",
+        "had only begun",
+    ),
+    (
+        "the same, and no cluster answers",
+        |f, p| {
+            three(p);
+            f.data_dir = Observed::Known(DataDir::Damaged { what: "a db without a WAL".into(), member_present: true });
+            f.joined_without_log = true;
+        },
+        Rule::D2,
+        "Refuse",
+        "",
+    ),
+    (
         "hosts that come and go, and nobody is there any more",
         |f, p| all_new(f, p, CauseCode::NoAnswer),
         Rule::S2,
