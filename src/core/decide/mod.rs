@@ -6,6 +6,7 @@
 mod cluster;
 mod expected;
 mod local;
+mod roll_call;
 mod store;
 mod verdict;
 
@@ -37,7 +38,7 @@ const RULES: [(Rule, RuleFn); 28] = [
     (Rule::R1, store::follow_plan),
     (Rule::L2, cluster::quorum_lost),
     (Rule::P2, cluster::alive_elsewhere),
-    (Rule::C1, cluster::roll_call_too_small),
+    (Rule::C1, roll_call::roll_call_too_small),
     (Rule::C2, cluster::peers_may_still_come),
     (Rule::C3, cluster::not_the_seed),
     (Rule::S1, store::pinned),
