@@ -61,7 +61,9 @@ pub async fn take_back(plans: &Plans, me: &NodeName, at: Timestamp) -> Result<Ta
     let generation = newest.plan.generation;
     // A reset serves as soon as the seed has done it.
     let needed = if newest.plan.reset { 1 } else { majority(newest.plan.voters.len()) };
-    let started = |marks: &[StartedMark]| marks.iter().filter(|m| m.purpose != MarkUse::Barred).count();
+    let (reset, seed) = (newest.plan.reset, newest.plan.seed.clone());
+    let counts = |m: &&StartedMark| m.purpose != MarkUse::Barred && (!reset || m.node == seed);
+    let started = |marks: &[StartedMark]| marks.iter().filter(counts).count();
     let mut marks = newest.marks;
     let seed_first = |v: &&Voter| v.name != newest.plan.seed;
     let mut voters: Vec<&Voter> = newest.plan.voters.iter().collect();

@@ -154,7 +154,7 @@ fn an_empty_host_that_boots_cut_off_waits_and_joins_after_the_heal() {
 #[test]
 fn a_request_on_one_host_rolls_all_three_back_once() {
     let lab = Lab::new("several-request");
-    let three = Three::running(&lab, Suite::Trixie, "");
+    let three = Three::running(&lab, Suite::Bookworm, "");
     three[0].put("state", "before");
     let name = three[1].save("wanted");
     three[0].put("state", "after");
