@@ -538,6 +538,18 @@ peer_wait = "10s"
         serde_json::from_slice::<Value>(&bytes).expect("a record")["body"].clone()
     }
 
+    /// Whether the store has it confirmed that so many vote in the newest life: then, and no sooner, a majority of them is enough to restore.
+    pub fn has_recorded_voters(&self, count: usize) -> bool {
+        let Some(newest) = self.plans().last().copied() else { return false };
+        let key = |number: usize| format!("several/cluster/plans/{newest}/voters/{number}.json");
+        let records = (1..).take_while(|n| self.store.object(&key(*n)).is_some()).count();
+        if records == 0 {
+            return true;
+        }
+        let last = self.record(&format!("cluster/plans/{newest}/voters/{records}.json"));
+        last["confirmed"] == true && last["voters"].as_array().is_some_and(|v| v.len() == count)
+    }
+
     /// Every member holds the same keys, by their own HashKV at one revision and one compaction.
     pub async fn assert_same_hash(&self, who: &[usize]) {
         let hashes = self.hashes(who).await;

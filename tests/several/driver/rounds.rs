@@ -64,6 +64,10 @@ pub(super) const ROUNDS: [Round; 13] = [
 impl Drive {
     /// One round. Whether a majority of the disks survived it.
     pub(super) async fn fault(&mut self, what: Round) -> bool {
+        // Two of three restore only what three have voted in; who joined in the round before may not vote yet.
+        if matches!(what, Round::TwoDisks | Round::AllDisksAndThirdLate | Round::AllDisksAndSeedFrozen) {
+            self.site.until("all three vote, by the record", LIMIT, |s| s.has_recorded_voters(3)).await;
+        }
         let order = self.random.order(3);
         let one = order[0];
         match what {
