@@ -201,7 +201,7 @@ fn of_files_and_arguments() {
 #[test]
 #[rustfmt::skip]
 fn of_the_gate() {
-    let lab = Lab::start();
+    let mut lab = Lab::start();
     let dry: &[&str] = &["bootstrap", "--dry-run"];
     let away = |dir: &'static str| [("etcd.data_dir", dir), ("etcd.endpoint", "\"http://127.0.0.1:1\"")];
     lab.file("damaged/member/snap/db", "not a db", 0o600);
@@ -220,9 +220,13 @@ fn of_the_gate() {
         case("damaged", &away("\"{dir}/damaged\""), dry, 3, &["D2", "{dir}/damaged/member", "lifeboat quarantine add"]),
         case("odd", &away("\"{dir}/odd\""), &["bootstrap", "--deadline", "2s"], 3, &["D2 REFUSE", "{dir}/odd", "hint:", "by hand"]),
         case("store down", &with("store.s3.endpoint", "\"http://127.0.0.1:1\""), dry, 4, &["P1", "wait for the store", "refuses the connection", "store.s3.endpoint"]),
-        case("renamed", &[&away("\"{dir}/none\"")[..], &renamed].concat(), dry, 4, &["C1", "voters that are no longer configured", "(cp1)", "cluster.members", "lifeboat declare-lost --reason WHY"]),
+        case("renamed, and the old one serves", &[&away("\"{dir}/none\"")[..], &renamed].concat(), dry, 0, &["L1", "join the live cluster anew"]),
         case("renamed: save", &renamed, &["save"], 0, &["warning: etcd's members cp1 are not in cluster.members"]),
         case("two causes", &with("store.s3.bucket", "\"nothing\""), dry, 4, &["P1", "NoSuchBucket", "create the bucket"]),
+    ]);
+    lab.stop_etcd();
+    lab.all(&[
+        case("renamed", &[&away("\"{dir}/none\"")[..], &renamed].concat(), dry, 4, &["C1", "voters that are no longer configured", "(cp1)", "cluster.members", "lifeboat declare-lost --reason WHY"]),
     ]);
     let said = lab.run(&with("store.s3.bucket", "\"nothing\""), &["bootstrap", "--deadline", "3s"]).exits_with(4);
     assert_eq!(said.stderr.matches("P1 WAIT").count(), 1, "the same is said twice: {}", said.text());

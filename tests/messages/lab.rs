@@ -66,6 +66,11 @@ impl Lab {
         &mut self.s3
     }
 
+    /// etcd ends; configurations name it as before.
+    pub fn stop_etcd(&mut self) {
+        self.etcd.as_mut().expect("this lab has an etcd").stop();
+    }
+
     pub fn etcd(&self) -> &EtcdProcess {
         self.etcd.as_ref().expect("this lab has an etcd")
     }
