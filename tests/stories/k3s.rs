@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::host::{Host, rules, text};
+use crate::host::{Host, rules};
 use crate::support::{ETCD_LATEST, dump};
 
 /// Turns a host into one of k3s whose program is a stand-in.
@@ -24,7 +24,7 @@ fn become_k3s(host: &Host) {
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let etcd = format!("[etcd]\nmanaged_by = \"k3s\"\nreset_program = \"{}\"", program.display());
-    let config = text(&host.config()).replacen("[etcd]", &etcd, 1);
+    let config = fs::read_to_string(host.config()).unwrap().replacen("[etcd]", &etcd, 1);
     fs::write(host.config(), config).unwrap();
 }
 
@@ -83,7 +83,7 @@ async fn a_lost_disk_and_a_request_are_restored_by_the_program_of_k3s() {
     expected.assert_same_keys(&dump(&etcd).await);
     etcd.stop();
     assert_eq!(host.quarantined().len(), 1, "the data of before the request");
-    let arguments = text(&host.path("args"));
+    let arguments = fs::read_to_string(host.path("args")).unwrap();
     assert_eq!(arguments.lines().count(), 2, "{arguments}");
     let file = host.path("snapshots/lifeboat-before-");
     let wanted = format!("server --cluster-reset --cluster-reset-restore-path={}", file.display());
