@@ -27,7 +27,7 @@ demo: cargo tools ## the whole story in two minutes: snapshots, a lost host, the
 
 # Most tests wait for real processes most of their time, so that there are more of them at once than there are cores.
 test: cargo tools ## all tests: units, real etcd of three releases, real S3 servers
-	RUST_TEST_THREADS=$(or $(RUST_TEST_THREADS),3) cargo test --no-fail-fast $(FEATURES)
+	RUST_TEST_THREADS=$(or $(RUST_TEST_THREADS),4) cargo test --no-fail-fast $(FEATURES)
 
 soak: cargo tools ## random faults on three hosts: ROUNDS=200 SEED=any number
 	LIFEBOAT_ROUNDS=$(or $(ROUNDS),200) LIFEBOAT_SEED=$(SEED) cargo test $(FEATURES) --test several whatever_happens -- --nocapture
