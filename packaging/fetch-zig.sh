@@ -14,7 +14,7 @@ mkdir -p "$TOOLS"
 exec 9>"$TOOLS/.zig.lock"
 flock --wait 900 9
 if ! good; then
-    work=$(mktemp -d "$TOOLS/.zig.XXXXXX")
+    work=$(mktemp -d --tmpdir="$TOOLS")
     # shellcheck disable=SC2064
     trap "rm -rf -- '$work'" EXIT
     python3 -m pip install --quiet --no-deps --only-binary :all: --disable-pip-version-check --no-compile --root-user-action=ignore \

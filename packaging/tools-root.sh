@@ -34,7 +34,7 @@ build() {
     exec 9>"$TOOLS/.package-root.lock"
     flock --wait 900 9 || die "another tools-root.sh has held $TOOLS/.package-root.lock for 15 minutes"
     [ ! -e "$ROOT/etc/os-release" ] || return 0
-    work=$(mktemp -d "$TOOLS/.package-root.XXXXXX")
+    work=$(mktemp -d --tmpdir="$TOOLS")
     # shellcheck disable=SC2064
     trap "rm -rf --one-file-system -- '$work'" EXIT
     chmod 755 "$work"

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "started by the other tests, in a process of its own"]
+    #[ignore = "started by the other tests, in a process of its own: cargo test --lib sys::notify"]
     fn what_the_child_sends() {
         let notify = Notify::new();
         println!("interval {:?}", notify.watchdog_interval());

@@ -82,7 +82,7 @@ main() {
     mkdir -p "$CACHE/rootfs" || die "cannot create $CACHE" "set LIFEBOAT_LAB_CACHE to a directory that you may write to"
     exec 9>"$CACHE/.lock"
     flock --wait 1800 9 || die "another rootfs.sh has held $CACHE/.lock for half an hour"
-    work=$(mktemp -d "$CACHE/.build.XXXXXX")
+    work=$(mktemp -d --tmpdir="$CACHE")
     chmod 755 "$work"
     case $1 in
         prerequisites) prerequisites ;;

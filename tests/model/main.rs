@@ -72,7 +72,7 @@ fn short_variants_hold() {
 }
 
 #[test]
-#[ignore = "minutes: make model"]
+#[ignore = "takes minutes: make model"]
 fn long_variants_hold() {
     holds(&variants::long(), std::env::var("LIFEBOAT_MODEL_LIMIT").map_or(1_000_000, |l| l.parse().unwrap()), 200);
 }

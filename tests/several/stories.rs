@@ -73,12 +73,17 @@ async fn three_empty_hosts_form_one_cluster_and_all_three_lost_are_restored_as_o
     assert_eq!(site.plans(), [1, 2]);
     let plan = site.record("cluster/plans/2.json");
     assert_eq!((&plan["cause"], plan["voters"].as_array().map(Vec::len)), (&"restore".into(), Some(3)), "{plan}");
+    let mut applied = 0;
     for host in &site.hosts {
         let mark = site.record(&format!("cluster/plans/2/started/{}.json", host.name));
-        assert_eq!((&mark["purpose"], &mark["by"]), (&"apply".into(), &host.name.as_str().into()), "{mark}");
+        // Where the other two serve before it has looked again, the third joins them.
+        assert!(mark["purpose"] == "apply" || mark["purpose"] == "join", "{mark}");
+        assert_eq!(mark["by"], host.name.as_str(), "{mark}");
+        applied += usize::from(mark["purpose"] == "apply");
         let entry = site.record(&format!("cluster/rollcall/{}.json", host.name));
         assert_eq!(entry["state"], "withdrawn", "{entry}");
     }
+    assert!(applied >= 2, "{applied} of three applied the plan");
 }
 
 #[tokio::test(flavor = "multi_thread")]

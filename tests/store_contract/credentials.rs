@@ -18,7 +18,7 @@ const ENDPOINT: &str = "LIFEBOAT_TEST_ENDPOINT";
 
 /// Writes and reads with what the chain finds; fails with its message.
 #[tokio::test]
-#[ignore = "run by the test below, with an environment"]
+#[ignore = "started by the test below, with an environment: cargo test --test store_contract credentials"]
 async fn child() {
     let s3 = S3 {
         endpoint: std::env::var(ENDPOINT).expect("an endpoint"),

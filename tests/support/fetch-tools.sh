@@ -189,7 +189,7 @@ main() {
     exec 9>"$TOOLS/.lock"
     flock --wait 900 9 || die "another fetch-tools.sh has held $TOOLS/.lock for 15 minutes"
     # Inside the destination, so that the last rename stays on one file system.
-    work=$(mktemp -d "$TOOLS/.fetch.XXXXXX")
+    work=$(mktemp -d --tmpdir="$TOOLS")
     install_prerequisites
     local entry
     for entry in "${ETCDS[@]}"; do fetch_etcd "${entry%%:*}" "${entry##*:}"; done

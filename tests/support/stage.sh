@@ -10,7 +10,7 @@ for program in "$etcd/etcd" "$etcd/etcdctl" "$etcd/etcdutl" "$tools/weed"; do
     [ -x "$program" ] || { echo "$stage_name: $program is not there; run: make tools" >&2; exit 1; }
 done
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/lifeboat-$stage_name.XXXXXX")
+dir=$(mktemp -d)
 pids=() weed_ports=()
 
 alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }

@@ -69,7 +69,7 @@ fn two_labs_do_not_disturb_each_other() {
 
 /// Run by the test below, in a process of its own that is then killed.
 #[test]
-#[ignore = "only the test below runs it"]
+#[ignore = "started by the test below, in a process of its own: make lab LAB=harness_end"]
 fn a_lab_to_be_killed() {
     let Some(sign) = std::env::var_os("LAB_SIGN").map(PathBuf::from) else { return };
     let lab = full("harness-killed");
