@@ -24,6 +24,7 @@ use crate::core::model::{Compression, NodeName};
 use crate::core::plan::Voter;
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::ports::{Clock, Election, Etcd, Learners};
+use crate::snapshot::effort::Effort;
 use crate::snapshot::spool::Spool;
 use crate::snapshot::verify::clean_scratch;
 use crate::sys::notify::Notify;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub node: NodeName,
     /// State of the agent.
     pub state_dir: PathBuf,
+    /// What a snapshot may use.
+    pub effort: Effort,
     /// The schedules.
     pub jobs: Vec<Job>,
     /// The configured members.

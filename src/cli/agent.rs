@@ -34,6 +34,7 @@ fn parts(wire: &Wire) -> Result<Parts> {
         .collect();
     let etcd = wire.local_member()?;
     Ok(Parts {
+        effort: wire.effort(),
         node,
         state_dir: settings.node.state_dir.clone(),
         jobs,

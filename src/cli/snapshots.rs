@@ -37,6 +37,7 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
             CompressionArg::Zstd => Compression::Zstd,
             CompressionArg::None => Compression::None,
         }),
+        effort: wire.effort(),
         generation: life,
         node: wire.settings().node.name.clone(),
         tags: BTreeMap::new(),

@@ -14,10 +14,12 @@ use crate::crypto::{Keyring, Token};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::etcd::{EndpointOptions, EtcdEndpoint, PeerEndpoint};
 use crate::ports::{Clock, Etcd, ObjectStore, Peer};
+use crate::snapshot::effort::Effort;
 use crate::snapshot::spool::{DEFAULT_KEEP, DEFAULT_RESERVE, Spool};
 use crate::store::dir::DirStore;
 use crate::store::s3::{CredentialSource, Limits, S3Options, S3Store};
 use crate::store::unusable::Unusable;
+use crate::sys::background;
 use crate::sys::clock::SystemClock;
 use crate::telemetry;
 use secrecy::{ExposeSecret, SecretString};
@@ -69,6 +71,16 @@ impl Wire {
     /// What is in force.
     pub fn settings(&self) -> &Settings {
         &self.loaded.settings
+    }
+
+    /// What a snapshot may use on this host. Its threads give way to others from now on.
+    pub fn effort(&self) -> Effort {
+        background::choose(match self.settings().node.scheduling {
+            config::Scheduling::Idle => background::Scheduling::Idle,
+            config::Scheduling::Batch => background::Scheduling::Batch,
+            config::Scheduling::Normal => background::Scheduling::Normal,
+        });
+        Effort::new(self.settings().node.compression_threads, self.settings().etcd.rate_limit)
     }
 
     /// The configured store. No request is sent yet.

@@ -104,19 +104,18 @@ impl<R: Read> Read for Decoder<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::num::NonZeroUsize;
 
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::codec::Encoder;
+    use crate::codec::{Encoder, encoded};
 
     const ALL: [Compression; 3] = [Compression::Gzip, Compression::Zstd, Compression::None];
 
     fn encode(compression: Compression, raw: &[u8]) -> Vec<u8> {
-        let mut encoder = Encoder::new(compression, Vec::new()).unwrap();
-        encoder.write_all(raw).unwrap();
-        encoder.finish().unwrap()
+        encoded(compression, raw)
     }
 
     fn decode(compression: Compression, stored: &[u8], limit: u64) -> io::Result<Vec<u8>> {
@@ -207,9 +206,9 @@ mod tests {
         #[test]
         fn what_goes_in_comes_out(raw in proptest::collection::vec(any::<u8>(), 0..20_000), pieces in 1usize..2000) {
             for compression in ALL {
-                let mut encoder = Encoder::new(compression, Vec::new()).unwrap();
+                let mut encoder = Encoder::new(compression, NonZeroUsize::MIN, Vec::new(), || {}).unwrap();
                 for piece in raw.chunks(pieces) {
-                    encoder.write_all(piece).unwrap();
+                    encoder.push(Bytes::copy_from_slice(piece)).unwrap();
                 }
                 let stored = encoder.finish().unwrap();
                 prop_assert_eq!(decode(compression, &stored, raw.len() as u64).unwrap(), raw.clone());

@@ -40,6 +40,8 @@ pub(super) struct Member {
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) state_dir: String,
+    pub(super) compression_threads: usize,
+    pub(super) scheduling: super::settings::Scheduling,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +62,7 @@ pub(super) struct Etcd {
     pub(super) election_prefix: String,
     pub(super) manifest: String,
     pub(super) environment_file: String,
+    pub(super) rate_limit: String,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +88,7 @@ pub(super) struct S3 {
     pub(super) region: String,
     pub(super) insecure: bool,
     pub(super) path_style: bool,
+    pub(super) rate_limit: String,
     pub(super) ca_file: String,
     pub(super) access_key: String,
     pub(super) access_key_file: String,

@@ -109,6 +109,7 @@ fn values(shape: Shape) -> String {
         Shape::Flag => "true or false".into(),
         Shape::Count { min, max } => format!("whole number from {min} to {max}"),
         Shape::Period => "length of time with its unit".into(),
+        Shape::Rate => "bytes per second, as \"20MiB\"".into(),
         Shape::Path => "absolute path".into(),
         Shape::SecretPath => "absolute path of a file with a secret, or name of a systemd credential".into(),
         Shape::Url => "URL".into(),

@@ -4,6 +4,7 @@
 //! here only when something honours it. It may not read files or the environment.
 
 use std::path::Path;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -12,6 +13,9 @@ use url::Url;
 
 use crate::core::model::{ClusterName, NodeName, SnapshotName, Timestamp};
 use crate::core::schedule::Schedule;
+
+/// Slower than this a snapshot of a usual size takes a day.
+const SLOWEST: u64 = 64 << 10;
 
 /// What values a key takes.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +29,8 @@ pub(super) enum Shape {
         max: i64,
     },
     Period,
+    /// Bytes per second.
+    Rate,
     /// An absolute path.
     Path,
     /// A path that may be relative to systemd's credentials directory.
@@ -81,6 +87,8 @@ pub(super) const KEYS: &[Key] = &[
     key("cluster.expected_members", Shape::Count { min: 0, max: 9 }, "0"),
     key("node.name", Shape::NodeName, r#""""#),
     key("node.state_dir", Shape::Path, r#""/var/lib/lifeboat""#),
+    key("node.compression_threads", Shape::Count { min: 0, max: 64 }, "0"),
+    key("node.scheduling", Shape::Choice(&["idle", "batch", "normal"]), r#""idle""#),
     key("etcd.managed_by", Shape::Choice(&["systemd", "kubeadm", "k3s", "rke2"]), r#""systemd""#),
     key("etcd.unit", Shape::Service, r#""""#),
     key("etcd.reset_program", Shape::Path, r#""""#),
@@ -96,6 +104,7 @@ pub(super) const KEYS: &[Key] = &[
     key("etcd.election_prefix", Shape::Text, r#""/lifeboat/election""#),
     key("etcd.manifest", Shape::Path, r#""/etc/kubernetes/manifests/etcd.yaml""#),
     key("etcd.environment_file", Shape::Path, r#""/var/lib/lifeboat-bootstrap/etcd.env""#),
+    key("etcd.rate_limit", Shape::Rate, r#""""#),
     key("store.backend", Shape::Choice(&["s3", "dir"]), r#""dir""#),
     key("store.dir.path", Shape::Path, r#""/var/lib/lifeboat/store""#),
     key("store.s3.endpoint", Shape::Text, r#""""#),
@@ -104,6 +113,7 @@ pub(super) const KEYS: &[Key] = &[
     key("store.s3.region", Shape::Text, r#""us-east-1""#),
     key("store.s3.insecure", Shape::Flag, "false"),
     key("store.s3.path_style", Shape::Flag, "true"),
+    key("store.s3.rate_limit", Shape::Rate, r#""""#),
     key("store.s3.ca_file", Shape::Path, r#""""#),
     key("store.s3.access_key", Shape::Secret, r#""""#),
     key("store.s3.access_key_file", Shape::SecretPath, r#""""#),
@@ -148,6 +158,7 @@ impl Key {
         }
         match self.shape {
             Shape::Period => parse_period(text).map(drop),
+            Shape::Rate => parse_rate(text).map(drop),
             Shape::Path if !Path::new(text).is_absolute() => Err(format!("{text:?} is not an absolute path")),
             Shape::Url | Shape::Urls => parse_etcd_url(text).map(drop),
             Shape::ClusterName => ClusterName::new(text).map(drop).map_err(|e| e.to_string()),
@@ -182,6 +193,24 @@ pub(super) fn parse_period(text: &str) -> Result<Duration, String> {
         return Err(format!("{text:?} is longer than a year"));
     }
     Ok(period)
+}
+
+/// Bytes per second: "500KiB", "20MiB", "1GiB", or a bare number of bytes; at least 64 KiB.
+pub(super) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    let bad = || format!("{text:?} is not a number of bytes per second such as \"500KiB\", \"20MiB\" or \"1GiB\"");
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match text.get(digits.len()..).unwrap_or_default().trim() {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1u64 << 30,
+        _ => return Err(bad()),
+    };
+    let rate = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(bad)?;
+    if rate < SLOWEST {
+        return Err(format!("{text:?} is less than 64KiB per second: no snapshot would ever end"));
+    }
+    NonZeroU64::new(rate).ok_or_else(bad)
 }
 
 /// A URL of http or https with a host and nothing behind the port.

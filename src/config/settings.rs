@@ -2,6 +2,7 @@
 //!
 //! It exists so that no other module parses a text or knows a default. It may not read files.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -112,6 +113,10 @@ pub struct Node {
     pub name: NodeName,
     /// Spool and history of the agent.
     pub state_dir: PathBuf,
+    /// Threads that compress a snapshot; 0: by the number of processors.
+    pub compression_threads: usize,
+    /// How the work on snapshots shares the processor.
+    pub scheduling: Scheduling,
 }
 
 impl Node {
@@ -119,6 +124,18 @@ impl Node {
     pub fn spool_dir(&self) -> PathBuf {
         self.state_dir.join("spool")
     }
+}
+
+/// How the work on snapshots shares the processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheduling {
+    /// What nothing else wants.
+    Idle,
+    /// What other batch work gets.
+    Batch,
+    /// Its full share.
+    Normal,
 }
 
 /// `[etcd]`: the local member.
@@ -150,6 +167,8 @@ pub struct Etcd {
     pub election_prefix: String,
     /// kubeadm: the static pod manifest of etcd. Without it this host is no control plane yet.
     pub manifest: PathBuf,
+    /// Bytes per second that a snapshot reads from it, at most.
+    pub rate_limit: Option<NonZeroU64>,
 }
 
 /// The user that etcd runs as: a name, or a number.
@@ -229,6 +248,8 @@ pub struct S3 {
     pub region: String,
     /// `https://host/bucket` rather than `https://bucket.host`.
     pub path_style: bool,
+    /// Bytes per second to and from the store, at most.
+    pub rate_limit: Option<NonZeroU64>,
     /// CA of the endpoint, instead of the system's.
     pub ca_file: Option<ConfiguredFile>,
     /// `None`: environment, profile or instance role.

@@ -155,7 +155,12 @@ impl Checker<'_> {
                 "set node.name in [node] to this host's entry of cluster.members, or add the entry",
             );
         }
-        Some(Node { name, state_dir: PathBuf::from(n.state_dir) })
+        Some(Node {
+            name,
+            state_dir: PathBuf::from(n.state_dir),
+            compression_threads: n.compression_threads,
+            scheduling: n.scheduling,
+        })
     }
 
     fn etcd(&mut self, e: merged::Etcd) -> Option<Etcd> {
@@ -227,6 +232,7 @@ impl Checker<'_> {
             election_prefix: e.election_prefix,
             manifest: PathBuf::from(e.manifest),
             environment_file: PathBuf::from(e.environment_file),
+            rate_limit: schema::parse_rate(&e.rate_limit).ok(),
         })
     }
 
@@ -273,6 +279,7 @@ impl Checker<'_> {
             folder: if folder.is_empty() { cluster.to_owned() } else { folder },
             region: s.region,
             path_style: s.path_style,
+            rate_limit: schema::parse_rate(&s.rate_limit).ok(),
             ca_file: self.file("store.s3.ca_file", s.ca_file),
             credentials,
         })))

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -61,16 +62,24 @@ impl Drop for Part {
     }
 }
 
+/// How a payload is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Format {
+    pub(super) compression: Compression,
+    /// Threads that compress.
+    pub(super) threads: NonZeroUsize,
+}
+
 /// The file, its digest, and the watch over the disk.
-struct Sink<'a> {
+struct Sink {
     file: File,
     digest: sha2::Sha256,
     size: u64,
     unsynced: u64,
-    spool: &'a Spool,
+    spool: Spool,
 }
 
-impl Sink<'_> {
+impl Sink {
     fn sync(&mut self) -> io::Result<()> {
         self.unsynced = 0;
         self.file.sync_data()?;
@@ -85,7 +94,7 @@ impl Sink<'_> {
     }
 }
 
-impl Write for Sink<'_> {
+impl Write for Sink {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let n = self.file.write(buf)?;
         if let Some(written) = buf.get(..n) {
@@ -108,17 +117,17 @@ impl Write for Sink<'_> {
 pub(super) fn write(
     spool: &Spool,
     path: &Path,
-    compression: Compression,
+    format: Format,
     endpoint: &str,
     mut pieces: mpsc::Receiver<Piece>,
 ) -> Result<Written> {
     let file = spool.create(path)?;
     let part = Part { path: path.to_path_buf(), kept: false };
     let cannot = |e: io::Error| cannot_write(spool, path, e);
-    let mut sink = Sink { file, digest: sha2::Sha256::new(), size: 0, unsynced: 0, spool };
+    let mut sink = Sink { file, digest: sha2::Sha256::new(), size: 0, unsynced: 0, spool: spool.clone() };
     // A disk that is nearly full is found out before anything is asked of etcd's.
     sink.sync().map_err(cannot)?;
-    let mut encoder = Encoder::new(compression, sink).map_err(cannot)?;
+    let mut encoder = Encoder::new(format.compression, format.threads, sink, sys::background::give_way).map_err(cannot)?;
     let mut splitter = TrailerSplitter::new();
     let mut index = RevisionIndex::new();
     // What the index finds wrong is told only if the digest is right: a cut stream is a cut stream first.
@@ -132,7 +141,10 @@ pub(super) fn write(
                     }
                     Ok(())
                 })?;
-                encoder.write_all(&piece).map_err(cannot)?;
+                if encoder.push(piece).is_err() {
+                    let failed = encoder.finish().map(drop);
+                    return Err(cannot(failed.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())));
+                }
                 crate::failpoint!("save.mid_stream");
             }
             Some(Piece::End) => break,

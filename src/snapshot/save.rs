@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::payload::{self, Piece, Written};
+use super::effort::{Effort, Pace};
+use super::payload::{self, Format, Piece, Written};
 use super::spool::Spool;
 use crate::catalog::keys;
 use crate::catalog::records::Records;
@@ -18,7 +19,7 @@ use crate::core::record::RecordKind;
 use crate::datadir::buckets::{Alarm, AlarmKind};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::ports::{Clock, Etcd, EtcdError, EtcdErrorKind, EtcdResult, MemberStatus, SnapshotStream};
-use crate::sys;
+use crate::sys::{self, background};
 
 /// Pieces between the stream and the compressor, at most. With [`PIECE`] it bounds the memory, and a slow disk slows etcd's stream down.
 pub(super) const QUEUE: usize = 8;
@@ -34,6 +35,8 @@ pub struct SaveRequest {
     pub origin: Origin,
     /// Stream format of the payload.
     pub compression: Compression,
+    /// What it may use.
+    pub effort: Effort,
     /// The life that the cluster is in; 0 when no plan is known.
     pub generation: Generation,
     /// This host.
@@ -44,6 +47,12 @@ pub struct SaveRequest {
     pub hash_check: bool,
     /// The greatest revision that is known to be saved, with its generation.
     pub newest_known: Option<(Generation, Revision)>,
+}
+
+impl SaveRequest {
+    pub(super) fn format(&self) -> Format {
+        Format { compression: self.compression, threads: self.effort.compression_threads }
+    }
 }
 
 /// A whole entry in the spool.
@@ -83,7 +92,7 @@ pub async fn save(
         SnapshotName::from_start(&request.prefix, started).or_fail(Kind::Usage, || "cannot name the snapshot")?;
     let name = spool.free_name(&wanted)?;
     crate::failpoint!("save.before_stream");
-    let written = stream(etcd, spool, &name, request.compression).await?;
+    let written = stream(etcd, spool, &name, request).await?;
     crate::failpoint!("save.after_fsync");
     // The alarm may have been raised after the member was asked.
     if written.facts.alarms.iter().any(|a| a.kind == AlarmKind::Corrupt) {
@@ -279,12 +288,13 @@ async fn hash(etcd: &dyn Etcd, revision: Revision, warnings: &mut Vec<String>) -
     }
 }
 
-async fn stream(etcd: &dyn Etcd, spool: &Spool, name: &SnapshotName, compression: Compression) -> Result<Written> {
+async fn stream(etcd: &dyn Etcd, spool: &Spool, name: &SnapshotName, request: &SaveRequest) -> Result<Written> {
+    let format = request.format();
     let mut stream = etcd.snapshot().await?;
     let (pieces, queue) = mpsc::channel(QUEUE);
     let (spool, path, endpoint) = (spool.clone(), spool.part(name), etcd.endpoint().to_owned());
-    let writer = tokio::task::spawn_blocking(move || payload::write(&spool, &path, compression, &endpoint, queue));
-    let fed = feed(stream.as_mut(), pieces, etcd.endpoint()).await;
+    let writer = background::start("digest", move || payload::write(&spool, &path, format, &endpoint, queue))?;
+    let fed = feed(stream.as_mut(), pieces, etcd.endpoint(), Pace::new(request.effort.etcd_rate)).await;
     let written = writer.await.or_fail(Kind::Internal, || "the writer of the snapshot panicked")?;
     match fed {
         Ok(Fed::Whole) => written,
@@ -302,11 +312,17 @@ enum Fed {
     WriterStopped,
 }
 
-async fn feed(stream: &mut dyn SnapshotStream, pieces: mpsc::Sender<Piece>, endpoint: &str) -> EtcdResult<Fed> {
+async fn feed(
+    stream: &mut dyn SnapshotStream,
+    pieces: mpsc::Sender<Piece>,
+    endpoint: &str,
+    mut pace: Pace,
+) -> EtcdResult<Fed> {
     let mut gathered = bytes::BytesMut::new();
     let mut received = 0u64;
     while let Some(piece) = stream.next().await? {
         received = received.saturating_add(piece.len() as u64);
+        pace.pass(piece.len()).await;
         gathered.extend_from_slice(&piece);
         while gathered.len() >= PIECE {
             if !send(&pieces, gathered.split_to(PIECE).freeze()).await {

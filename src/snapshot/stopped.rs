@@ -19,6 +19,7 @@ use crate::core::model::SnapshotName;
 use crate::datadir::inspect_dir::{DirState, MemberDir, inspect_dir};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::ports::Clock;
+use crate::sys::background;
 
 /// A manifest must name a version; a cluster that never had quorum has none.
 const NO_VERSION: &str = "unknown";
@@ -39,7 +40,7 @@ pub async fn save_stopped(
     let (started, began) = (clock.now(), clock.monotonic());
     let _lock = spool.lock()?;
     let (dir, wal) = (data_dir.to_path_buf(), wal_dir.map(Path::to_path_buf));
-    let member = in_thread(move || inspect_dir(&dir, wal.as_deref())).await?;
+    let member = background::run("inspect", move || inspect_dir(&dir, wal.as_deref())).await?;
     let member = match member {
         DirState::Healthy(member) => *member,
         DirState::InUse => return Err(not_saved(data_dir, "an etcd runs on it")),
@@ -50,20 +51,16 @@ pub async fn save_stopped(
         SnapshotName::from_start(&request.prefix, started).or_fail(Kind::Usage, || "cannot name the snapshot")?;
     let name = spool.free_name(&wanted)?;
     let (db, spool_of, path) = (data_dir.join("member/snap/db"), spool.clone(), spool.part(&name));
-    let (compression, from) = (request.compression, db.display().to_string());
+    let (format, from) = (request.format(), db.display().to_string());
     let (pieces, queue) = mpsc::channel(QUEUE);
-    let feeder = tokio::task::spawn_blocking(move || feed(&db, &pieces));
-    let written = in_thread(move || payload::write(&spool_of, &path, compression, &from, queue)).await;
+    let feeder = background::start("read", move || feed(&db, &pieces))?;
+    let written = background::run("digest", move || payload::write(&spool_of, &path, format, &from, queue)).await;
     // Why the file could not be read says more than that its pieces ended.
     feeder.await.or_fail(Kind::Internal, || "the reader of the db panicked")??;
     let written = written?;
     let source = source(member);
     let warnings = Vec::new();
     save::commit(records, clock, spool, request, Taken { name, started, began, written, source, warnings })
-}
-
-async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.or_fail(Kind::Internal, || "a thread of the snapshot panicked")?
 }
 
 fn not_saved(data_dir: &Path, why: &str) -> Error {

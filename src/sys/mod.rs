@@ -1,5 +1,6 @@
 //! Thin effects on the machine: files, clock, randomness, children, systemd. No decision is made here.
 
+pub mod background;
 pub mod clock;
 pub mod exec;
 pub mod failpoint;
