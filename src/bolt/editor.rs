@@ -51,7 +51,7 @@ impl Edit {
     }
 }
 
-/// Writes an image without any bucket into a new, empty file. Not fsynced: [`apply`] does that.
+/// Writes an image without any bucket into a new, empty file. Not fsynced: the caller does that.
 ///
 /// # Errors
 /// `Io`.
@@ -68,10 +68,10 @@ pub fn create(file: &File, path: &Path, page_size: u32) -> Result<()> {
     file.write_all_at(&bytes, 0).or_fail(Kind::Io, || format!("cannot write {}", path.display()))
 }
 
-/// Applies `edit` to the image in `file` (open for reading and writing; `path` is for messages) and fsyncs it.
+/// Applies `edit` to the image in `file` (open for reading and writing; `path` is for messages). Not fsynced: the caller does that before
+/// anything relies on the file, and throws it away if it does not come to that.
 ///
-/// A failure or a power cut on the way leaves the old state or the new one. After success both meta records show the
-/// new one, so that nothing falls back to the old.
+/// After success both meta records show the new state, so that nothing falls back to the old.
 ///
 /// # Errors
 /// `Io`; `Verification` when the image is damaged; `Internal` when appended keys do not lie behind the last one.
@@ -108,15 +108,11 @@ pub fn apply(file: &File, path: &Path, edit: &Edit) -> Result<()> {
     let leaves = writer.leaves(items.collect())?;
     let root = writer.tree(leaves)?;
 
-    let sync = || file.sync_data().or_fail(Kind::Io, || format!("cannot fsync {}", path.display()));
-    sync()?;
     let txid = old.txid.checked_add(1).ok_or_else(|| image.bad("its transaction id is exhausted"))?;
     let meta = Meta { root, freelist: NO_FREELIST, high_water: writer.next, txid, ..old };
     writer.write_at(&meta.encode_page(txid % 2), txid % 2)?;
-    sync()?;
     let other = Meta { txid: old.txid, ..meta };
-    writer.write_at(&other.encode_page(old.txid % 2), old.txid % 2)?;
-    file.sync_all().or_fail(Kind::Io, || format!("cannot fsync {}", path.display()))
+    writer.write_at(&other.encode_page(old.txid % 2), old.txid % 2)
 }
 
 /// A page that was written, as its parent refers to it.

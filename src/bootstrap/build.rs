@@ -148,7 +148,7 @@ async fn from_snapshot(
     }
     let total = manifest.raw.size;
     let expected = Expected::from(manifest);
-    let (mut reader, watch) = Watched::new(fetch::open_raw(snapshots, manifest).await?);
+    let (mut reader, watch) = Watched::new(fetch::open_raw(snapshots, manifest).await?.ahead()?);
     let target = staging.to_path_buf();
     let mut work = tokio::task::spawn_blocking(move || restore::build(&mut reader, &expected, false, &target, &spec));
     let mut tick = tokio::time::interval(Duration::from_secs(1));

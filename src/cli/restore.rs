@@ -80,7 +80,7 @@ async fn open(config: Option<&Path>, args: &RestoreArgs, data_dir: &Path) -> Res
         while !near.exists() {
             near = fs::parent(near);
         }
-        let reader = fetch::open_file(path, fs::free_space(near)?)?;
+        let reader = fetch::open_file(path, fs::free_space(near)?)?.ahead()?;
         return Ok((Box::new(reader), Expected::default(), args.snapshot.clone()));
     }
     if args.snapshot.contains('/') || args.snapshot.ends_with(".db") || args.snapshot.contains(".db.") {
@@ -90,7 +90,7 @@ async fn open(config: Option<&Path>, args: &RestoreArgs, data_dir: &Path) -> Res
     let snapshots = Wire::by_hand(config)?.snapshots()?;
     let manifest = snapshots.resolve(&args.snapshot).await?;
     let expected = Expected::from(&manifest);
-    let reader = fetch::open_raw(&snapshots, &manifest).await?;
+    let reader = fetch::open_raw(&snapshots, &manifest).await?.ahead()?;
     Ok((Box::new(reader), expected, manifest.name.to_string()))
 }
 

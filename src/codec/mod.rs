@@ -6,10 +6,12 @@
 mod decode;
 mod detect;
 mod encode;
+mod read_ahead;
 
 pub use decode::Decoder;
 pub use detect::{Unrecognized, detect};
 pub use encode::Encoder;
+pub use read_ahead::ReadAhead;
 
 /// `raw` as one stream.
 #[cfg(test)]

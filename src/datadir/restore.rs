@@ -23,9 +23,9 @@ use super::buckets::{
     ALARM, AUTH, AUTH_ROLES, AUTH_USERS, Alarm, AlarmKind, CLUSTER, CONSISTENT_INDEX, KEY, LEASE, MEMBERS,
     MEMBERS_REMOVED, META, RevisionKey, SCHEDULED_COMPACTION, SmallFacts, StoredMember, TERM, read_small,
 };
-use super::hash::{HashKv, hash_kv};
+use super::hash::{HashKv, hash_kv, hash_kv_with};
 use super::ids::{cluster_id_of, member_id};
-use super::inspect_file::Content;
+use super::inspect_file::{Content, Gathered};
 use super::trailer::{StreamDigest, TrailerSplitter};
 use super::urls::{find_me, normalize};
 use super::{damaged, snap, wal};
@@ -35,6 +35,8 @@ pub use super::urls::InitialMember;
 
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 1 << 20;
+/// The disk begins to write this much at a time, while the rest is still on its way.
+const FLUSH_EVERY: u64 = 16 << 20;
 /// Page size of a db that starts empty; etcd reads it from the file.
 const NEW_PAGE_SIZE: u32 = 4096;
 /// Written last into a staging directory: it says that the rest is complete.
@@ -199,19 +201,6 @@ pub fn build(
             source.image_len()
         )));
     }
-    let checked = match expected.hash_kv {
-        None => None,
-        Some(wanted) => {
-            let found = hash_kv(&source, wanted.revision, wanted.compact_revision)?;
-            if found != wanted {
-                return Err(damaged(format!(
-                    "the data differ from the server's: HashKV at revision {} (compacted at {}) is {}, not {}",
-                    wanted.revision, wanted.compact_revision, found.hash, wanted.hash
-                )));
-            }
-            Some(found)
-        }
-    };
     let edit = prepare(&source, &plan, spec.drop_alarms)?;
     editor::apply(&file, &db, &edit.edit)?;
     crate::failpoint!("restore.after_edit");
@@ -220,7 +209,7 @@ pub fn build(
         dropped_alarms: edit.dropped_alarms,
         sha256: Some(digest.file_sha256),
         digest_verified: digest.is_sound(),
-        hash_kv: checked,
+        hash_kv: expected.hash_kv,
     };
     complete(&file, &db, &plan, &dirs, staging_dir, facts)
 }
@@ -304,9 +293,14 @@ fn copy(image: &mut dyn Read, expected: &Expected, file: &File, path: &Path) -> 
     }
     let mut splitter = TrailerSplitter::new();
     let mut at = 0u64;
+    let mut flushed = 0u64;
     let mut sink = |piece: &[u8]| -> Result<()> {
         file.write_all_at(piece, at).or_fail(Kind::Io, failed)?;
         at += piece.len() as u64;
+        if at.saturating_sub(flushed) >= FLUSH_EVERY {
+            sys::fs::begin_flush(file, flushed, at.saturating_sub(flushed));
+            flushed = at;
+        }
         Ok(())
     };
     let mut buffer = vec![0u8; COPY_BYTES];
@@ -417,7 +411,25 @@ struct Facts {
     dropped_alarms: Vec<Alarm>,
     sha256: Option<Sha256>,
     digest_verified: bool,
+    /// What the server said of the data.
     hash_kv: Option<HashKv>,
+}
+
+/// HashKV of the db that was built, when it is what the server said.
+fn check_hash(image: &Image<&File>, wanted: HashKv, snapshot: Revision, content: &Gathered) -> Result<()> {
+    // The changes that the restore itself adds lie behind the snapshot's last revision, and name no key.
+    let found = if wanted.revision == snapshot {
+        hash_kv_with(image, wanted.revision, wanted.compact_revision, &content.newest)?
+    } else {
+        hash_kv(image, wanted.revision, wanted.compact_revision)?
+    };
+    if found == wanted {
+        return Ok(());
+    }
+    Err(damaged(format!(
+        "the data differ from the server's: HashKV at revision {} (compacted at {}) is {}, not {}",
+        wanted.revision, wanted.compact_revision, found.hash, wanted.hash
+    )))
 }
 
 /// Checks the db that was built, writes the rest of the data dir, fsyncs it all and puts the record into it.
@@ -426,6 +438,9 @@ fn complete(file: &File, db: &Path, plan: &Plan, dirs: &Dirs, staging_dir: &Path
     let mut content = Content::new();
     check(&image, &mut content)?;
     let content = content.finish(&image)?;
+    if let Some(wanted) = facts.hash_kv {
+        check_hash(&image, wanted, facts.snapshot_revision, &content)?;
+    }
 
     let snap_file = dirs.snap.join(snap::file_name(plan.members.len()));
     let snap_bytes = snap::encode(&plan.members);
