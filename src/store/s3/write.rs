@@ -36,7 +36,7 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// Puts `body` whole. With a `digest` it is recorded as metadata.
+/// Puts `body` whole. With a `digest`, which is that of the body, it is recorded as metadata.
 pub(super) async fn put(
     client: &Arc<Client>,
     full_key: &str,
@@ -45,7 +45,12 @@ pub(super) async fn put(
     digest: Option<&Sha256>,
 ) -> StoreResult<ObjectMeta> {
     let size = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    let mut request = Request::new("write", Method::PUT, Some(full_key)).body(body.clone());
+    let mut request = Request::new("write", Method::PUT, Some(full_key));
+    match digest {
+        // It was taken of these very bytes.
+        Some(digest) => (request.body, request.body_sha256) = (body.clone(), Some(digest.to_string())),
+        None => request = request.body(body.clone()),
+    }
     if mode == PutMode::CreateOnly {
         request = request.header(IF_NONE_MATCH, "*");
     }
