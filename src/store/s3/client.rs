@@ -42,6 +42,8 @@ pub(super) struct Client {
     pub(super) address: Address,
     pub(super) credentials: Credentials,
     pub(super) clock: Arc<dyn Clock>,
+    /// The date to sign with.
+    pub(super) date: skew::Correction,
     pub(super) limits: Limits,
     /// Aborts of cancelled uploads that are still under way.
     pub(super) aborts: Mutex<Vec<JoinHandle<()>>>,
@@ -149,7 +151,15 @@ impl Client {
             Error::new(Kind::Config, what).caused_by(e.without_url()).hint(CA_HINT)
         })?;
         let credentials = Credentials::new(options.credentials, clock.clone(), limits.credentials);
-        Ok(Client { http, address, credentials, clock, limits, aborts: Mutex::default() })
+        Ok(Client {
+            http,
+            address,
+            credentials,
+            clock,
+            date: skew::Correction::default(),
+            limits,
+            aborts: Mutex::default(),
+        })
     }
 
     /// "cannot read s3://b/k at https://h".
@@ -214,12 +224,23 @@ impl Client {
             None if request.body.is_empty() => EMPTY,
             None => UNSIGNED,
         };
-        sign::sign(&request.method, &url, &mut headers, sha256, &keys, &self.address.region, self.clock.now())
-            .map_err(|why| {
-                let mut failure = wrong(why);
-                failure.error.hint = Some("correct store.s3.access_key, store.s3.secret_key or store.s3.session_token, or the file that holds it".to_owned());
-                failure
-            })?;
+        sign::sign(
+            &request.method,
+            &url,
+            &mut headers,
+            sha256,
+            &keys,
+            &self.address.region,
+            self.date.of(self.clock.now()),
+        )
+        .map_err(|why| {
+            let mut failure = wrong(why);
+            failure.error.hint = Some(
+                "correct store.s3.access_key, store.s3.secret_key or store.s3.session_token, or the file that holds it"
+                    .to_owned(),
+            );
+            failure
+        })?;
         if matches!(request.method, Method::PUT | Method::POST) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
         }

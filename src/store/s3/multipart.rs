@@ -19,7 +19,7 @@ use crate::ports::{ObjectMeta, PutMode, StoreError, StoreErrorKind, StoreResult}
 
 use super::abort::{AbortGuard, Upload};
 use super::client::{Client, Request};
-use super::failure::{Failure, Refusal, refused};
+use super::failure::{Failure, odd};
 use super::options::Limits;
 use super::retry::Tries;
 use super::source::{Part, Source};
@@ -200,7 +200,7 @@ async fn complete(upload: &Upload, parts: Vec<DonePart>, size: u64, sha256: &Sha
             Err(failure) => failure,
         };
         // After an unclear attempt these can be its echo: the upload is gone because it became the object.
-        let echo = matches!(failure.status, 404 | 409 | 412);
+        let echo = matches!(failure.status, 404 | 412);
         if failure.status == 412 && !unclear {
             return Err(taken(client, &upload.key));
         }
@@ -228,13 +228,11 @@ async fn complete(upload: &Upload, parts: Vec<DonePart>, size: u64, sha256: &Sha
 /// S3 may answer 200 before it knows, and write the error into the body.
 async fn complete_once(client: &Client, request: &Request<'_>) -> Result<(), Failure> {
     let answer = client.send_small(request, ANSWER).await?;
-    if xml::error(&answer.body).is_none() {
+    // Stores do not agree on the end of this name.
+    if xml::root(&answer.body).is_some_and(|name| name.starts_with("CompleteMultipartUpload")) {
         return Ok(());
     }
-    let what = client.what(request);
-    let mut failure =
-        refused(client, &Refusal { what, status: 200, headers: &answer.headers, body: &answer.body, head: false });
-    failure.maybe_done = true;
+    let mut failure = odd(client, request, &answer);
     if failure.code == "PreconditionFailed" {
         failure.status = 412;
     }
