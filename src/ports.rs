@@ -61,6 +61,17 @@ pub enum PutMode {
     Overwrite,
 }
 
+/// What became of uploads that nobody will finish.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Their keys; the parts are gone.
+    pub removed: Vec<String>,
+    /// How many are younger, or of unknown age, and were left.
+    pub kept: usize,
+    /// Those that could not be removed.
+    pub failed: Vec<StoreError>,
+}
+
 /// An object's content as a stream.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
 
@@ -213,6 +224,17 @@ pub trait ObjectStore: Send + Sync {
 
     /// Waits until the clean-up that cancelled uploads left running is through; it is bounded. Call it before the runtime ends.
     async fn drain(&self) {}
+
+    /// Removes the uploads under `prefix` that were begun longer than `age` ago, by the store's clock, and that nobody will finish: a process that was
+    /// killed leaves its own. Only keys that `ours` accepts. Stores without such uploads have nothing to do.
+    async fn sweep(
+        &self,
+        _prefix: &str,
+        _age: Duration,
+        _ours: &(dyn for<'k> Fn(&'k str) -> bool + Send + Sync),
+    ) -> StoreResult<Swept> {
+        Ok(Swept::default())
+    }
 
     /// All objects under `prefix`, in key order. Any failing page fails the whole.
     async fn list(&self, prefix: &str) -> StoreResult<Vec<ObjectMeta>> {

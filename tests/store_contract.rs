@@ -12,13 +12,21 @@ mod credentials;
 mod faults;
 #[path = "store_contract/messages.rs"]
 mod messages;
+#[path = "store_contract/parts.rs"]
+mod parts;
 #[path = "store_contract/places.rs"]
 mod places;
 #[path = "store_contract/raw.rs"]
 mod raw;
+#[path = "store_contract/signing.rs"]
+mod signing;
 #[path = "store_contract/suite.rs"]
 mod suite;
 mod support;
+#[path = "store_contract/sweep.rs"]
+mod sweep;
+#[path = "store_contract/table/mod.rs"]
+mod table;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_keeps_the_contract() {

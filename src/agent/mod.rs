@@ -9,6 +9,7 @@ mod last_runs;
 mod leftover;
 pub mod scheduler;
 mod shipping;
+mod sweep;
 mod work;
 
 use std::path::PathBuf;
@@ -204,9 +205,10 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
     };
     let shipping = {
         let (parts, wake, stop, notify) = (parts.clone(), wake.clone(), stop.clone(), notify.clone());
+        let last_runs = last_runs.clone();
         tokio::spawn(async move {
             let status = move |text: String| notify.status(&text);
-            shipping::run(&parts, &wake, &stop, &status).await;
+            shipping::run(&parts, &last_runs, &wake, &stop, &status).await;
         })
     };
     let leftovers = Arc::new(Leftovers::default());

@@ -6,6 +6,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
+use super::last_runs::LastRuns;
+use super::sweep::Sweeper;
 use crate::error::Error;
 use crate::event;
 use crate::snapshot::ship::ship_all;
@@ -21,14 +23,23 @@ const IDLE_PASS: Duration = Duration::from_secs(60);
 /// Runs until `stop`. A pass that is cut off leaves the spool as it was, and the next one goes on from there.
 pub(super) async fn run(
     parts: &Parts,
+    last_runs: &LastRuns,
     wake: &Notify,
     stop: &CancellationToken,
     status: &(dyn Fn(String) + Send + Sync),
 ) {
     let mut pause = FIRST_PAUSE;
+    let mut sweeper = Sweeper::default();
     loop {
+        let work = async {
+            let passed = pass(parts, status).await;
+            if passed == Passed::Shipped {
+                sweeper.when_due(parts, last_runs).await;
+            }
+            passed != Passed::Failed
+        };
         let clean = tokio::select! {
-            clean = pass(parts, status) => clean,
+            clean = work => clean,
             () = stop.cancelled() => {
                 // The upload that was just cut off is being aborted; without this its parts would stay in the bucket, invisible and billed.
                 parts.snapshots.records().store().drain().await;
@@ -52,12 +63,20 @@ pub(super) async fn run(
     }
 }
 
-async fn pass(parts: &Parts, status: &(dyn Fn(String) + Send + Sync)) -> bool {
+#[derive(PartialEq, Eq)]
+enum Passed {
+    /// There was nothing to ship.
+    Idle,
+    Shipped,
+    Failed,
+}
+
+async fn pass(parts: &Parts, status: &(dyn Fn(String) + Send + Sync)) -> Passed {
     let report = match ship_all(&parts.snapshots, &parts.spool, &|_, _| {}).await {
         Ok(report) => report,
         Err(e) => {
             failed("the spool", &e);
-            return false;
+            return Passed::Failed;
         }
     };
     for problem in &report.problems {
@@ -80,7 +99,11 @@ async fn pass(parts: &Parts, status: &(dyn Fn(String) + Send + Sync)) -> bool {
         failed(name.as_str(), e);
         status(format!("{name} waits in the spool: {}", e.one_line()));
     }
-    report.failed.is_empty()
+    match (report.failed.is_empty(), report.shipped.is_empty()) {
+        (false, _) => Passed::Failed,
+        (true, false) => Passed::Shipped,
+        (true, true) => Passed::Idle,
+    }
 }
 
 fn failed(what: &str, e: &Error) {

@@ -12,6 +12,7 @@ use crate::ports::{StoreError, StoreErrorKind, StoreResult};
 
 use super::client::{Client, Request};
 use super::retry::Tries;
+use super::xml;
 
 /// Rounds of "abort, then look"; with the pauses between them about ten seconds.
 const ROUNDS: u32 = 6;
@@ -81,7 +82,8 @@ pub(super) async fn drain(client: &Client) {
     }
 }
 
-async fn abort(upload: &Upload) -> StoreResult<()> {
+/// Repeated until the store has no part of it, a bounded number of times.
+pub(super) async fn abort(upload: &Upload) -> StoreResult<()> {
     let client = &upload.client;
     for round in 0..ROUNDS {
         if send_abort(upload).await? || gone(upload, round).await? {
@@ -112,7 +114,7 @@ async fn gone(upload: &Upload, round: u32) -> StoreResult<bool> {
     let mut tries = Tries::new(&upload.client, request.verb);
     loop {
         match upload.client.send_small(&request, ANSWER).await {
-            Ok(_) => return Ok(false),
+            Ok(answer) => return Ok(xml::parts(&answer.body).is_some_and(|parts| parts.none)),
             Err(f) if f.status == 404 => return Ok(true),
             // Not allowed or not known to this store: a second abort has to do.
             Err(f) if (400..500).contains(&f.status) || f.status == 501 => return Ok(round > 0),

@@ -67,6 +67,11 @@ impl Address {
         &self.endpoint
     }
 
+    /// Whether bytes are protected on their way.
+    pub(super) fn tls(&self) -> bool {
+        self.endpoint.starts_with("https:")
+    }
+
     /// The key in the bucket of a key in the folder.
     pub(super) fn full_key(&self, key: &str) -> Result<String, String> {
         key::check(key)?;

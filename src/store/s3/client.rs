@@ -27,11 +27,13 @@ use super::retry::Tries;
 use super::{sign, skew, time, transport};
 
 /// How much of a request's body is handed to the connection at once: the grain in which progress is seen.
-const PIECE: usize = 16 << 10;
+const PIECE: usize = 64 << 10;
 /// A person is told after this time that the store does not answer.
 const SLOW: std::time::Duration = std::time::Duration::from_secs(4);
 /// Longest answer that is kept of a refusal.
 const REFUSAL: usize = 64 << 10;
+/// In the place of a digest: the content is not part of the signature.
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 /// SHA-256 of nothing.
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -40,6 +42,8 @@ pub(super) struct Client {
     pub(super) address: Address,
     pub(super) credentials: Credentials,
     pub(super) clock: Arc<dyn Clock>,
+    /// The date to sign with.
+    pub(super) date: skew::Correction,
     pub(super) limits: Limits,
     /// Aborts of cancelled uploads that are still under way.
     pub(super) aborts: Mutex<Vec<JoinHandle<()>>>,
@@ -55,7 +59,7 @@ pub(super) struct Request<'a> {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) body: Bytes,
-    /// Hexadecimal; computed when it is not known yet.
+    /// Hexadecimal; without it a body is not part of the signature.
     pub(super) body_sha256: Option<String>,
     /// Longer wait for the answer than `limits.answer`.
     pub(super) patient: bool,
@@ -147,7 +151,15 @@ impl Client {
             Error::new(Kind::Config, what).caused_by(e.without_url()).hint(CA_HINT)
         })?;
         let credentials = Credentials::new(options.credentials, clock.clone(), limits.credentials);
-        Ok(Client { http, address, credentials, clock, limits, aborts: Mutex::default() })
+        Ok(Client {
+            http,
+            address,
+            credentials,
+            clock,
+            date: skew::Correction::default(),
+            limits,
+            aborts: Mutex::default(),
+        })
     }
 
     /// "cannot read s3://b/k at https://h".
@@ -207,13 +219,28 @@ impl Client {
             let value = HeaderValue::from_str(value).map_err(|_| wrong(format!("the header {name} cannot be sent")))?;
             headers.insert(name.clone(), value);
         }
-        let sha256 = request.body_sha256.as_deref().unwrap_or(EMPTY);
-        sign::sign(&request.method, &url, &mut headers, sha256, &keys, &self.address.region, self.clock.now())
-            .map_err(|why| {
-                let mut failure = wrong(why);
-                failure.error.hint = Some("correct store.s3.access_key, store.s3.secret_key or store.s3.session_token, or the file that holds it".to_owned());
-                failure
-            })?;
+        let sha256 = match &request.body_sha256 {
+            Some(sha256) => sha256.as_str(),
+            None if request.body.is_empty() => EMPTY,
+            None => UNSIGNED,
+        };
+        sign::sign(
+            &request.method,
+            &url,
+            &mut headers,
+            sha256,
+            &keys,
+            &self.address.region,
+            self.date.of(self.clock.now()),
+        )
+        .map_err(|why| {
+            let mut failure = wrong(why);
+            failure.error.hint = Some(
+                "correct store.s3.access_key, store.s3.secret_key or store.s3.session_token, or the file that holds it"
+                    .to_owned(),
+            );
+            failure
+        })?;
         if matches!(request.method, Method::PUT | Method::POST) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(request.body.len()));
         }

@@ -11,7 +11,7 @@ use reqwest::header::HeaderMap;
 use crate::core::model::Timestamp;
 use crate::ports::{StoreError, StoreErrorKind as Kind};
 
-use super::client::Client;
+use super::client::{Answer, Client, Request};
 use super::{skew, time, xml};
 
 /// Whether the same request may be sent again.
@@ -35,12 +35,22 @@ pub(super) struct Failure {
     /// The store may have done what was asked nevertheless.
     pub(super) maybe_done: bool,
     pub(super) retry_after: Option<Duration>,
+    /// The store's clock, when it refused the date in the signature.
+    pub(super) store_time: Option<Timestamp>,
 }
 
 impl Failure {
     /// A failure that did not come from the store: sending again would change nothing.
     pub(super) fn ours(error: StoreError) -> Self {
-        Failure { error, status: 0, code: String::new(), again: Again::No, maybe_done: false, retry_after: None }
+        Failure {
+            error,
+            status: 0,
+            code: String::new(),
+            again: Again::No,
+            maybe_done: false,
+            retry_after: None,
+            store_time: None,
+        }
     }
 }
 
@@ -53,6 +63,23 @@ pub(super) struct Refusal<'a> {
     pub(super) body: &'a [u8],
     /// A HEAD request: no body can be expected.
     pub(super) head: bool,
+}
+
+/// A success that says something else: an error, or what no store would say, such as a login page. Whether the store has seen the request is open.
+pub(super) fn odd(client: &Client, request: &Request<'_>, answer: &Answer) -> Failure {
+    let what = client.what(request);
+    let mut failure =
+        refused(client, &Refusal { what, status: 200, headers: &answer.headers, body: &answer.body, head: false });
+    failure.maybe_done = true;
+    if failure.code.is_empty() {
+        failure.again = Again::Later;
+        failure.error.kind = Kind::Unavailable;
+        failure.error.hint = Some(format!(
+            "{} does not answer as S3 does: correct store.s3.endpoint, or look at the proxy in between",
+            client.address.endpoint()
+        ));
+    }
+    failure
 }
 
 struct Meaning {
@@ -99,6 +126,7 @@ pub(super) fn refused(client: &Client, refusal: &Refusal<'_>) -> Failure {
     Failure {
         error,
         status: refusal.status,
+        store_time: there.filter(|_| code == "RequestTimeTooSkewed"),
         code,
         again: meaning.again,
         maybe_done: meaning.maybe_done,

@@ -18,6 +18,7 @@ mod sign;
 mod skew;
 mod source;
 mod stream;
+mod sweep;
 mod time;
 mod transport;
 mod write;
@@ -25,6 +26,7 @@ mod xml;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,6 +35,7 @@ use crate::core::model::Sha256;
 use crate::error::Result;
 use crate::ports::{
     Clock, Fetched, ObjectKey, ObjectMeta, ObjectStore, Opened, Page, PutMode, StoreError, StoreErrorKind, StoreResult,
+    Swept,
 };
 
 use client::Client;
@@ -101,6 +104,15 @@ impl ObjectStore for S3Store {
 
     async fn delete(&self, key: &ObjectKey) -> StoreResult<()> {
         read::delete(&self.client, &self.key(key)?).await
+    }
+
+    async fn sweep(
+        &self,
+        prefix: &str,
+        age: Duration,
+        ours: &(dyn for<'k> Fn(&'k str) -> bool + Send + Sync),
+    ) -> StoreResult<Swept> {
+        sweep::sweep(&self.client, prefix, age, ours).await
     }
 
     async fn drain(&self) {

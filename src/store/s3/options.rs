@@ -116,7 +116,7 @@ impl Default for Limits {
             backoff: Duration::from_millis(250),
             backoff_cap: Duration::from_secs(15),
             part_size: 8 << 20,
-            parts_in_flight: 3,
+            parts_in_flight: 2,
             page_size: 1000,
             resumes: 8,
             reply: Duration::from_secs(60),

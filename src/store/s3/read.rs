@@ -3,13 +3,13 @@
 //! It exists to keep "absent" honest: only S3's own NoSuchKey says so, never a proxy's 404, an empty HEAD or a cut listing.
 
 use reqwest::Method;
-use reqwest::header::{CONTENT_LENGTH, ETAG, HeaderMap, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
 
 use crate::core::model::Sha256;
 use crate::ports::{Fetched, ObjectMeta, Page, StoreError, StoreErrorKind, StoreResult};
 
 use super::client::{Client, Request};
-use super::failure::{Again, Failure};
+use super::failure::{Again, Failure, odd};
 use super::retry::Tries;
 use super::{META_SHA256, time, xml};
 
@@ -81,28 +81,46 @@ pub(super) async fn head(client: &Client, full_key: &str) -> StoreResult<Head> {
     let mut tries = Tries::new(client, request.verb);
     loop {
         let failure = match client.send(&request).await {
-            Ok(response) => {
-                let headers = response.headers();
-                let Some(size) = content_length(headers) else {
+            Ok(response) => match shown(client, full_key, response.headers()) {
+                Some(head) => return Ok(head),
+                None => {
                     let text = format!("{}: the answer does not tell the size", client.what(&request));
                     return Err(StoreError::new(StoreErrorKind::Unavailable, text));
-                };
-                let meta = describe(relative(client, full_key), headers, size);
-                let sha256 = headers.get(META_SHA256).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
-                return Ok(Head { meta, sha256 });
-            }
+                }
+            },
             Err(failure) => failure,
         };
-        // The answer to a HEAD has no body, so it cannot say why: a GET of one byte can.
+        // The answer to a HEAD has no body, so it cannot say why: a GET of one byte can, or shows what the HEAD should have.
         let dumb = (300..500).contains(&failure.status) && failure.again == Again::No;
-        let failure = if dumb { why(client, full_key).await.unwrap_or(failure) } else { failure };
+        let failure = match dumb {
+            true => match first_byte(client, full_key).await {
+                Ok(Some(head)) => return Ok(head),
+                Ok(None) => failure,
+                // It is there, and empty.
+                Err(f) if f.status == 416 => Failure { again: Again::Later, ..failure },
+                Err(f) => f,
+            },
+            false => failure,
+        };
         tries.wait(failure).await.map_err(|f| f.error)?;
     }
 }
 
-async fn why(client: &Client, full_key: &str) -> Option<Failure> {
+/// What the headers of an object tell; `None` when they do not tell its size.
+fn shown(client: &Client, full_key: &str, headers: &HeaderMap) -> Option<Head> {
+    let size = match headers.get(CONTENT_RANGE) {
+        Some(range) => range.to_str().ok()?.rsplit_once('/')?.1.trim().parse().ok()?,
+        None => content_length(headers)?,
+    };
+    let meta = describe(relative(client, full_key), headers, size);
+    let sha256 = headers.get(META_SHA256).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
+    Some(Head { meta, sha256 })
+}
+
+async fn first_byte(client: &Client, full_key: &str) -> Result<Option<Head>, Failure> {
     let request = Request::new("look at", Method::GET, Some(full_key)).header(RANGE, "bytes=0-0");
-    client.send(&request).await.err()
+    let response = client.send(&request).await?;
+    Ok(shown(client, full_key, response.headers()))
 }
 
 pub(super) async fn list_page(client: &Client, prefix: &str, token: Option<&str>) -> StoreResult<Page> {
@@ -146,6 +164,8 @@ pub(super) async fn list_page(client: &Client, prefix: &str, token: Option<&str>
 pub(super) async fn delete(client: &Client, full_key: &str) -> StoreResult<()> {
     let request = Request::new("delete", Method::DELETE, Some(full_key));
     match client.call_small(&request, LISTING).await {
+        // A page in the place of an answer: nothing tells that the store has seen the request.
+        Ok(answer) if !answer.body.is_empty() => Err(odd(client, &request, &answer).error),
         Ok(_) => Ok(()),
         Err(f) if f.error.kind == StoreErrorKind::NotFound => Ok(()),
         Err(f) => Err(f.error),

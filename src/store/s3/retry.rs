@@ -41,7 +41,10 @@ impl<'c> Tries<'c> {
             Again::SignAnew if self.signed_anew => return Err(self.ended(failure, elapsed)),
             Again::SignAnew => {
                 self.signed_anew = true;
-                self.client.credentials.forget().await;
+                match failure.store_time {
+                    Some(there) => self.client.date.learn(self.client.clock.now(), there),
+                    None => self.client.credentials.forget().await,
+                }
             }
             Again::Later => {}
         }

@@ -1,9 +1,10 @@
 //! The difference between this host's clock and the store's, in words.
 //!
 //! It exists because a wrong clock shows itself as a refused signature or a bad certificate, and nobody thinks of it at 3 a.m. A store that only
-//! shows a wrong date is worked with: ages are measured by its clock alone.
+//! shows a wrong date is worked with: ages are measured by its clock alone. One that refuses ours is signed for by its own date, and said so.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::core::model::Timestamp;
@@ -16,6 +17,23 @@ pub(super) const REMEDY: &str = "correct the clock that is wrong (on this host: 
 
 /// Endpoints whose clock was said to differ. One process is one run; it has several clients.
 static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// What to add to this host's clock for a signature, in seconds: nothing, until the store refuses our date.
+#[derive(Debug, Default)]
+pub(super) struct Correction(AtomicI64);
+
+impl Correction {
+    /// The store refused the date, and told its own.
+    pub(super) fn learn(&self, here: Timestamp, there: Timestamp) {
+        self.0.store(there.as_second().saturating_sub(here.as_second()), Ordering::Relaxed);
+    }
+
+    /// The date to sign with.
+    pub(super) fn of(&self, here: Timestamp) -> Timestamp {
+        let corrected = here.as_second().saturating_add(self.0.load(Ordering::Relaxed));
+        Timestamp::from_second(corrected).unwrap_or(here)
+    }
+}
 
 /// Seconds between the two, if they are worth a word.
 pub(super) fn notable(here: Timestamp, there: Timestamp) -> Option<i64> {

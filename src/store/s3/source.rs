@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use sha2::Digest;
@@ -13,19 +13,45 @@ use sha2::Digest;
 use crate::core::model::Sha256;
 use crate::ports::{StoreError, StoreErrorKind, StoreResult};
 
+/// Read and hashed while it is still in the processor's cache, bytes.
+const PIECE: usize = 256 << 10;
+
 pub(super) struct Source {
     file: Arc<File>,
     path: PathBuf,
     pub(super) size: u64,
     at: u64,
     digest: sha2::Sha256,
+    idle: Idle,
 }
 
 /// A piece of the file.
 pub(super) struct Part {
     pub(super) bytes: Bytes,
-    /// Hexadecimal.
-    pub(super) sha256: String,
+    /// Hexadecimal; of these bytes alone.
+    pub(super) sha256: Option<String>,
+}
+
+/// Memory of parts that have been sent, for the next ones: fresh memory of that size would be mapped and cleared each time.
+type Idle = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// Gives its memory back when the last user of the bytes is done.
+struct Lent {
+    bytes: Vec<u8>,
+    idle: Idle,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+    }
 }
 
 impl Source {
@@ -37,25 +63,41 @@ impl Source {
             if !meta.is_file() {
                 return Err(std::io::Error::other("it is no regular file"));
             }
-            Ok(Source { file: Arc::new(file), path, size: meta.len(), at: 0, digest: sha2::Sha256::new() })
+            Ok(Source {
+                file: Arc::new(file),
+                path,
+                size: meta.len(),
+                at: 0,
+                digest: sha2::Sha256::new(),
+                idle: Idle::default(),
+            })
         })
         .await
     }
 
-    /// The next `length` bytes, fewer at the end; `None` behind it.
-    pub(super) async fn next(&mut self, length: u64) -> StoreResult<Option<Part>> {
+    /// The next `length` bytes, fewer at the end; `None` behind it. With their own digest if it is `wanted`.
+    pub(super) async fn next(&mut self, length: u64, wanted: bool) -> StoreResult<Option<Part>> {
         let length = length.min(self.size.saturating_sub(self.at));
         if length == 0 {
             return Ok(None);
         }
-        let (file, at, mut digest) = (self.file.clone(), self.at, self.digest.clone());
+        let (file, start, mut digest, idle) = (self.file.clone(), self.at, self.digest.clone(), self.idle.clone());
         let (part, digest) = blocking(self.path.clone(), move || {
             let room = usize::try_from(length).map_err(std::io::Error::other)?;
-            let mut bytes = vec![0u8; room];
-            file.read_exact_at(&mut bytes, at)?;
-            digest.update(&bytes);
-            let sha256 = hex::encode(sha2::Sha256::digest(&bytes));
-            Ok((Part { bytes: Bytes::from(bytes), sha256 }, digest))
+            let mut bytes = idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            bytes.resize(room, 0);
+            let mut own = wanted.then(sha2::Sha256::new);
+            let mut at = start;
+            for piece in bytes.chunks_mut(PIECE) {
+                file.read_exact_at(piece, at)?;
+                digest.update(&*piece);
+                if let Some(own) = &mut own {
+                    own.update(&*piece);
+                }
+                at = at.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            }
+            let sha256 = own.map(|own| hex::encode(own.finalize()));
+            Ok((Part { bytes: Bytes::from_owner(Lent { bytes, idle }), sha256 }, digest))
         })
         .await?;
         self.digest = digest;

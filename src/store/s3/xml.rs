@@ -7,6 +7,8 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde::Deserialize;
 
+use crate::core::model::Timestamp;
+
 /// The name of the root element, without its namespace prefix.
 pub(super) fn root(body: &[u8]) -> Option<String> {
     let mut reader = Reader::from_reader(body);
@@ -27,6 +29,17 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], wanted: &str) -> Option<T> {
         return None;
     }
     quick_xml::de::from_str(std::str::from_utf8(body).ok()?).ok()
+}
+
+/// The same, with what is wrong.
+fn document<'a, T: Deserialize<'a>>(body: &'a [u8], wanted: &str) -> Result<T, String> {
+    match root(body) {
+        Some(name) if name == wanted => {}
+        Some(name) => return Err(format!("the answer is a <{name}> document")),
+        None => return Err("the answer is no XML document".to_owned()),
+    }
+    let text = std::str::from_utf8(body).map_err(|_| "the answer is not UTF-8".to_owned())?;
+    quick_xml::de::from_str(text).map_err(|e| format!("the answer cannot be parsed: {e}"))
 }
 
 /// `<Error>`, as far as it is used.
@@ -97,13 +110,7 @@ pub(super) fn listing(body: &[u8]) -> Result<Listing, String> {
         #[serde(rename = "LastModified", default)]
         modified: Option<String>,
     }
-    match root(body) {
-        Some(name) if name == "ListBucketResult" => {}
-        Some(name) => return Err(format!("the answer is a <{name}> document")),
-        None => return Err("the answer is no XML document".to_owned()),
-    }
-    let text = std::str::from_utf8(body).map_err(|_| "the answer is not UTF-8".to_owned())?;
-    let document: Document = quick_xml::de::from_str(text).map_err(|e| format!("the answer cannot be parsed: {e}"))?;
+    let document: Document = document(body, "ListBucketResult")?;
     let next = match (document.truncated.as_str(), document.next) {
         ("false", _) => None,
         ("true", Some(token)) if !token.is_empty() => Some(token),
@@ -120,6 +127,99 @@ pub(super) fn listing(body: &[u8]) -> Result<Listing, String> {
         })
         .collect::<Result<Vec<_>, &str>>()?;
     Ok(Listing { contents, next })
+}
+
+/// `<ListMultipartUploadsResult>`.
+pub(super) struct Uploads {
+    pub(super) uploads: Vec<Begun>,
+    /// There is more behind this.
+    pub(super) next: Option<Marker>,
+}
+
+/// An upload that was begun.
+pub(super) struct Begun {
+    pub(super) key: String,
+    pub(super) id: String,
+    /// Absent where the store does not tell.
+    pub(super) initiated: Option<Timestamp>,
+}
+
+#[derive(PartialEq, Eq)]
+pub(super) struct Marker {
+    pub(super) key: String,
+    pub(super) id: Option<String>,
+}
+
+/// # Errors
+/// What is wrong with the document.
+pub(super) fn uploads(body: &[u8]) -> Result<Uploads, String> {
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(rename = "IsTruncated", default)]
+        truncated: String,
+        #[serde(rename = "NextKeyMarker", default)]
+        next_key: Option<String>,
+        #[serde(rename = "NextUploadIdMarker", default)]
+        next_id: Option<String>,
+        #[serde(rename = "EncodingType", default)]
+        encoding: Option<String>,
+        #[serde(rename = "Upload", default)]
+        uploads: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        #[serde(rename = "Key")]
+        key: String,
+        #[serde(rename = "UploadId")]
+        id: String,
+        #[serde(rename = "Initiated", default)]
+        initiated: Option<String>,
+    }
+    let document: Document = document(body, "ListMultipartUploadsResult")?;
+    let encoded = document.encoding.as_deref() == Some("url");
+    let plain = |key: String| if encoded { url_decode(&key).ok_or("a key cannot be decoded") } else { Ok(key) };
+    let next = match (document.truncated.as_str(), document.next_key.filter(|k| !k.is_empty())) {
+        ("true", Some(key)) => Some(Marker { key: plain(key)?, id: document.next_id.filter(|id| !id.is_empty()) }),
+        ("true", None) => return Err("it says that there is more, but not from where on".to_owned()),
+        _ => None,
+    };
+    let uploads = document
+        .uploads
+        .into_iter()
+        .map(|e| Ok(Begun { key: plain(e.key)?, id: e.id, initiated: e.initiated.and_then(|t| t.parse().ok()) }))
+        .collect::<Result<Vec<_>, &str>>()?;
+    Ok(Uploads { uploads, next })
+}
+
+/// `<ListPartsResult>`, as far as it is used.
+pub(super) struct Parts {
+    pub(super) none: bool,
+    pub(super) newest: Option<Timestamp>,
+    /// There is more behind this number.
+    pub(super) next: Option<String>,
+}
+
+pub(super) fn parts(body: &[u8]) -> Option<Parts> {
+    #[derive(Deserialize)]
+    struct Document {
+        #[serde(rename = "IsTruncated", default)]
+        truncated: String,
+        #[serde(rename = "NextPartNumberMarker", default)]
+        next: Option<String>,
+        #[serde(rename = "Part", default)]
+        parts: Vec<Part>,
+    }
+    #[derive(Deserialize)]
+    struct Part {
+        #[serde(rename = "LastModified", default)]
+        modified: Option<String>,
+    }
+    let document: Document = document(body, "ListPartsResult").ok()?;
+    Some(Parts {
+        none: document.parts.is_empty(),
+        newest: document.parts.iter().filter_map(|p| p.modified.as_deref()?.parse().ok()).max(),
+        next: document.next.filter(|_| document.truncated == "true"),
+    })
 }
 
 /// S3's `encoding-type=url`: percent-encoding with `+` for a blank.

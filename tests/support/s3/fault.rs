@@ -54,6 +54,8 @@ pub struct Seen {
     pub op: Op,
     /// The key; the prefix for listings.
     pub key: String,
+    /// Its content is not part of its signature.
+    pub unsigned: bool,
     /// What it was answered with, if no fault.
     pub fault: Option<Fault>,
 }
@@ -128,7 +130,7 @@ impl Faults {
     }
 
     /// Records a request and tells what goes wrong with it.
-    pub(super) fn judge(&self, op: Op, key: &str) -> Option<Fault> {
+    pub(super) fn judge(&self, op: Op, key: &str, unsigned: bool) -> Option<Fault> {
         let mut inner = self.lock();
         let Inner { rules, hook, seen } = &mut *inner;
         let mut fault = None;
@@ -144,7 +146,7 @@ impl Faults {
         } else if let Some(hook) = hook {
             fault = hook(op, key);
         }
-        seen.push(Seen { op, key: key.to_owned(), fault: fault.clone() });
+        seen.push(Seen { op, key: key.to_owned(), unsigned, fault: fault.clone() });
         fault
     }
 

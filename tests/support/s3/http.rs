@@ -111,7 +111,8 @@ impl Site {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Break> {
         let (op, key) = classify(&request);
-        let fault = self.faults.judge(op, &key);
+        let unsigned = request.headers().get("x-amz-content-sha256").is_some_and(|v| v == "UNSIGNED-PAYLOAD");
+        let fault = self.faults.judge(op, &key, unsigned);
         let mut answer = match &fault {
             Some(Fault::Reset) => return Err(Break),
             Some(Fault::Hang) => return std::future::pending().await,

@@ -1,0 +1,159 @@
+//! Uploads that nobody will finish: those of processes that were killed, or lost their power, in the middle.
+//!
+//! It exists because their parts stay in the bucket, invisible and billed. One is left alone as long as it, or the newest of its parts, is younger
+//! than the age asked for, by the store's clock; without that clock nothing is removed. A store that cannot list them is left as it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+
+use crate::core::model::Timestamp;
+use crate::ports::{StoreError, StoreErrorKind, StoreResult, Swept};
+
+use super::abort::{Upload, abort};
+use super::client::{Client, Request};
+use super::failure::Failure;
+use super::{time, xml};
+
+/// Pages of a listing; a store that never comes to an end is no reason to ask for ever.
+const PAGES: usize = 100;
+const LISTING: usize = 8 << 20;
+
+pub(super) async fn sweep(
+    client: &Arc<Client>,
+    prefix: &str,
+    age: Duration,
+    ours: &(dyn Fn(&str) -> bool + Send + Sync),
+) -> StoreResult<Swept> {
+    let mut swept = Swept::default();
+    let Some((uploads, now)) = unfinished(client, prefix).await? else { return Ok(swept) };
+    for begun in uploads {
+        let Some(key) = client.address.relative(&begun.key).filter(|key| ours(key)) else { continue };
+        if !begun.initiated.is_some_and(|at| older(at, now, age)) {
+            swept.kept = swept.kept.saturating_add(1);
+            continue;
+        }
+        let upload = Upload { client: client.clone(), key: begun.key.clone(), id: begun.id };
+        let removed = async {
+            Ok(match newest_part(&upload).await? {
+                Parts::Newest(at) if !older(at, now, age) => Some(false),
+                Parts::Gone => None,
+                Parts::Newest(_) | Parts::Unknown => {
+                    abort(&upload).await?;
+                    Some(true)
+                }
+            })
+        };
+        match removed.await {
+            Ok(Some(true)) => swept.removed.push(key.to_owned()),
+            Ok(Some(false)) => swept.kept = swept.kept.saturating_add(1),
+            Ok(None) => {}
+            Err(e) => swept.failed.push(e),
+        }
+    }
+    Ok(swept)
+}
+
+/// Dates have whole seconds, so something may seem to come from the future.
+fn older(at: Timestamp, now: Timestamp, age: Duration) -> bool {
+    let seconds = now.as_second().saturating_sub(at.as_second()).max(0);
+    seconds.unsigned_abs() >= age.as_secs()
+}
+
+/// All of them, and the store's clock. `None`: the store cannot tell.
+async fn unfinished(client: &Client, prefix: &str) -> StoreResult<Option<(Vec<xml::Begun>, Timestamp)>> {
+    let full = client
+        .address
+        .full_prefix(prefix)
+        .map_err(|why| StoreError::new(StoreErrorKind::Rejected, format!("the prefix {prefix:?} is refused: {why}")))?;
+    let shown = client.address.show(&full);
+    let mut all = Vec::new();
+    let mut from: Option<xml::Marker> = None;
+    for _ in 0..PAGES {
+        let mut request = Request::new("list the unfinished uploads of", Method::GET, None)
+            .query("uploads", "")
+            .query("encoding-type", "url")
+            .query("max-uploads", client.limits.page_size.clamp(1, 1000).to_string())
+            .query("prefix", full.clone());
+        if let Some(xml::Marker { key, id }) = &from {
+            request = request.query("key-marker", key.as_str());
+            if let Some(id) = id {
+                request = request.query("upload-id-marker", id.as_str());
+            }
+        }
+        let answer = match client.call_small(&request, LISTING).await {
+            Ok(answer) => answer,
+            Err(f) if unknown(&f) => {
+                tracing::debug!(error = %f.error, "the store cannot list unfinished uploads");
+                return Ok(None);
+            }
+            Err(mut f) => {
+                f.error.text = f.error.text.replacen(&client.address.show(""), &shown, 1);
+                return Err(f.error);
+            }
+        };
+        let page = match xml::uploads(&answer.body) {
+            Ok(page) => page,
+            Err(why) => {
+                tracing::debug!("cannot list the unfinished uploads of {shown}: {why}");
+                return Ok(None);
+            }
+        };
+        let Some(now) = time::of_answer(&answer.headers) else {
+            tracing::debug!(
+                "the store does not tell its time, so the age of unfinished uploads in {shown} is not known"
+            );
+            return Ok(None);
+        };
+        all.extend(page.uploads);
+        if page.next.is_none() || page.next == from {
+            return Ok(Some((all, now)));
+        }
+        from = page.next;
+        if all.len() >= PAGES.saturating_mul(1000) {
+            return Ok(Some((all, now)));
+        }
+    }
+    tracing::debug!("the list of the unfinished uploads of {shown} does not end");
+    Ok(None)
+}
+
+/// This request is not known to the store, or to the proxy before it.
+fn unknown(failure: &Failure) -> bool {
+    matches!(failure.status, 400 | 404 | 405 | 501) && failure.error.kind != StoreErrorKind::NoSuchBucket
+}
+
+enum Parts {
+    Newest(Timestamp),
+    Unknown,
+    /// There is no such upload any more.
+    Gone,
+}
+
+async fn newest_part(upload: &Upload) -> StoreResult<Parts> {
+    let mut newest: Option<Timestamp> = None;
+    let mut from: Option<String> = None;
+    for _ in 0..PAGES {
+        let mut request = Request::new("list the parts of", Method::GET, Some(&upload.key))
+            .query("uploadId", upload.id.as_str())
+            .query("max-parts", "1000");
+        if let Some(from) = &from {
+            request = request.query("part-number-marker", from.as_str());
+        }
+        let page = match upload.client.call_small(&request, LISTING).await {
+            Ok(answer) => xml::parts(&answer.body),
+            Err(f) if f.status == 404 => return Ok(Parts::Gone),
+            // Not allowed or not known to this store: the upload's own age has to do.
+            Err(f) if (400..500).contains(&f.status) || f.status == 501 => None,
+            Err(f) => return Err(f.error),
+        };
+        let Some(page) = page else { break };
+        newest = newest.max(page.newest);
+        if page.next.is_none() || page.next == from {
+            break;
+        }
+        from = page.next;
+    }
+    Ok(newest.map_or(Parts::Unknown, Parts::Newest))
+}
