@@ -2,7 +2,7 @@
 //!
 //! Backends live in `store/`, `etcd/` and `sys/`; only `cli::wire` names them. Nothing here does anything.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -207,6 +207,12 @@ pub trait ObjectStore: Send + Sync {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> StoreResult<ObjectMeta>;
 
+    /// Begins to send a file that is still being written. `None` from a store that gains nothing by it, such as a directory. To be called where a
+    /// runtime runs; a failure on the way shows at [`EarlyUpload::finish`].
+    fn send_early(&self, _key: &ObjectKey, _file: GrowingFile) -> StoreResult<Option<Box<dyn EarlyUpload>>> {
+        Ok(None)
+    }
+
     /// Reads a small object whole. More than `limit` bytes fail with [`StoreErrorKind::Corrupt`].
     async fn get(&self, key: &ObjectKey, limit: u64) -> StoreResult<Fetched>;
 
@@ -256,6 +262,26 @@ pub trait ObjectStore: Send + Sync {
             }
         }
     }
+}
+
+/// A local file that is still being written, from its start to its end.
+#[derive(Debug)]
+pub struct GrowingFile {
+    /// Its path, as long as it grows.
+    pub path: PathBuf,
+    /// Bytes that are in it and will not change. It is whole, or given up, when the sender is gone.
+    pub written: tokio::sync::watch::Receiver<u64>,
+}
+
+/// An upload that has begun before its file was whole. Nothing of it can be seen before [`EarlyUpload::finish`]; dropping it aborts it.
+#[async_trait]
+pub trait EarlyUpload: Send {
+    /// Sends the rest of the file, which is whole now, and makes the object. `None`: nothing was sent yet, and nothing is left behind; the file
+    /// is to be sent with [`ObjectStore::put_file`].
+    ///
+    /// # Errors
+    /// As [`ObjectStore::put_file`].
+    async fn finish(self: Box<Self>, sha256: &Sha256, mode: PutMode) -> StoreResult<Option<ObjectMeta>>;
 }
 
 /// What one member says of itself.

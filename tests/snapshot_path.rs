@@ -58,6 +58,7 @@ fn request() -> SaveRequest {
         prefix: "etcd-snapshot".into(),
         origin: Origin::OnDemand,
         compression: Compression::Gzip,
+        ships: true,
         effort: etcd_lifeboat::snapshot::effort::Effort::default(),
         generation: Generation(1),
         node: NodeName::new("cp1").unwrap(),

@@ -42,6 +42,7 @@ pub(super) async fn run(
             clean = work => clean,
             () = stop.cancelled() => {
                 // The upload that was just cut off is being aborted; without this its parts would stay in the bucket, invisible and billed.
+                parts.spool.give_up_upload();
                 parts.snapshots.records().store().drain().await;
                 return;
             }

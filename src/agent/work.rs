@@ -162,6 +162,7 @@ async fn take(parts: &Parts, compression: Compression, run: &Run, state: &mut Ru
         prefix: run.schedule.clone(),
         origin: Origin::Scheduled,
         compression,
+        ships: true,
         effort: parts.effort,
         generation,
         node: parts.node.clone(),

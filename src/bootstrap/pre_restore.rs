@@ -101,6 +101,7 @@ impl Bootstrap {
             prefix: PREFIX.to_owned(),
             origin: Origin::OnDemand,
             compression: Compression::default(),
+            ships: false,
             effort: crate::snapshot::effort::Effort::default(),
             generation: life.map_or(Generation(0), |l| l.generation),
             node: settings.policy.node.clone(),

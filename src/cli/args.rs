@@ -109,6 +109,9 @@ pub struct SaveArgs {
     /// Compression, instead of the configured one
     #[arg(long, value_enum)]
     pub compression: Option<CompressionArg>,
+    /// Also record etcd's own digest of its whole key space (HashKV), which costs etcd seconds on a large db; the agent does that once a day
+    #[arg(long)]
+    pub hash: bool,
     /// Leave the snapshot in the spool; the agent ships it later
     #[arg(long)]
     pub no_ship: bool,

@@ -37,11 +37,12 @@ pub(super) async fn save(wire: &Wire, args: &SaveArgs, printer: &Printer) -> Res
             CompressionArg::Zstd => Compression::Zstd,
             CompressionArg::None => Compression::None,
         }),
+        ships: !args.no_ship,
         effort: wire.effort(),
         generation: life,
         node: wire.settings().node.name.clone(),
         tags: BTreeMap::new(),
-        hash_check: true,
+        hash_check: args.hash,
         newest_known: None,
     };
     let progress = Progress::new("shipping", wire.clock.clone());

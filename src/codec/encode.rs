@@ -211,13 +211,20 @@ mod tests {
 
     #[test]
     fn a_sink_that_fails_ends_the_stream_with_its_own_error() {
-        let noise: Vec<u8> =
-            (0..16u64 << 20).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+        // SplitMix64, which does not compress.
+        let mut state = 0u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
+        })
+        .take(2 << 20)
+        .flat_map(u64::to_le_bytes)
+        .collect();
         for compression in ALL {
             for n in [1, 3] {
                 let mut encoder = Encoder::new(compression, threads(n), Failing(3 << 20), || {}).unwrap();
-                let pushed =
-                    noise.chunks(1 << 19).try_for_each(|piece| encoder.push(Bytes::copy_from_slice(piece)));
+                let pushed = noise.chunks(1 << 19).try_for_each(|piece| encoder.push(Bytes::copy_from_slice(piece)));
                 let failed = encoder.finish().map(drop).unwrap_err();
                 if compression == Compression::None {
                     assert_eq!(pushed.unwrap_err().kind(), io::ErrorKind::BrokenPipe);

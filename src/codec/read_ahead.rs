@@ -62,7 +62,8 @@ impl Read for ReadAhead {
                 return Ok(0);
             }
             // A thread that has panicked has said neither that it failed nor that this is the end.
-            let next = self.blocks.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that reads ahead ended")));
+            let next =
+                self.blocks.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that reads ahead ended")));
             match next {
                 Ok(block) => {
                     self.ended = block.is_empty();

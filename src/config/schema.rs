@@ -3,8 +3,8 @@
 //! It exists so that parsing, defaults, hints, `config show` and the shipped file cannot disagree. A key is listed
 //! here only when something honours it. It may not read files or the environment.
 
-use std::path::Path;
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::SignedDuration;

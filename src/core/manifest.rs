@@ -198,7 +198,7 @@ impl Manifest {
 
     /// Object key of the payload: `snapshots/<name>.db.gz`.
     pub fn payload_key(&self) -> String {
-        format!("{SNAPSHOTS}{}", self.payload_file())
+        payload_key(&self.name, self.compression)
     }
 
     /// Where it stands among the snapshots of its cluster: the greatest is the latest. Object times never count.
@@ -223,7 +223,12 @@ pub const SNAPSHOTS: &str = "snapshots/";
 /// What a payload's name ends with, for each format that we write.
 pub const PAYLOAD_FORMATS: [Compression; 3] = [Compression::Gzip, Compression::Zstd, Compression::None];
 
-/// File name of the payload of `name`.
+/// Object key of the payload of a snapshot.
+pub fn payload_key(name: &SnapshotName, compression: Compression) -> String {
+    format!("{SNAPSHOTS}{}", payload_file(name, compression))
+}
+
+/// File name of the payload of a snapshot.
 pub fn payload_file(name: &SnapshotName, compression: Compression) -> String {
     format!("{name}.db{}", compression.extension())
 }

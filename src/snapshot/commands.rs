@@ -47,7 +47,14 @@ pub async fn save(
     request: &SaveRequest,
     progress: Progress<'_>,
 ) -> Result<SaveReport> {
-    let mut report = save_only(etcd, snapshots, clock, spool, request).await?;
+    let mut report = match save_only(etcd, snapshots, clock, spool, request).await {
+        Ok(report) => report,
+        Err(e) => {
+            // An upload that began with the snapshot is being aborted.
+            snapshots.records().store().drain().await;
+            return Err(e);
+        }
+    };
     match ship::ship_all(snapshots, spool, progress).await {
         Ok(pass) => {
             report.warnings.extend(pass.problems);
@@ -61,6 +68,10 @@ pub async fn save(
             }
         }
         Err(e) => report.ship_error = Some(e),
+    }
+    if !report.shipped {
+        spool.give_up_upload();
+        snapshots.records().store().drain().await;
     }
     // Another process of ours may have shipped it a moment before.
     if !report.shipped {

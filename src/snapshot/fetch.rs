@@ -75,7 +75,16 @@ impl RawReader {
     ) -> Self {
         let counted = Counted { inner: source, digest: sha2::Sha256::new(), size: 0, failed: false };
         let decoder = Decoder::new(compression, counted, limit);
-        RawReader { decoder, digest: sha2::Sha256::new(), size: 0, expected, what, source_kind, ended: false, digested: true }
+        RawReader {
+            decoder,
+            digest: sha2::Sha256::new(),
+            size: 0,
+            expected,
+            what,
+            source_kind,
+            ended: false,
+            digested: true,
+        }
     }
 
     /// Bytes that came out so far.

@@ -5,6 +5,7 @@
 
 pub mod adoption;
 pub mod commands;
+mod early;
 pub mod effort;
 pub mod fetch;
 pub mod life;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sha2::Digest;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::spool::Spool;
 use crate::codec::Encoder;
@@ -77,6 +77,7 @@ struct Sink {
     size: u64,
     unsynced: u64,
     spool: Spool,
+    written: watch::Sender<u64>,
 }
 
 impl Sink {
@@ -101,6 +102,7 @@ impl Write for Sink {
             self.digest.update(written);
         }
         self.size = self.size.saturating_add(n as u64);
+        self.written.send_replace(self.size);
         self.unsynced = self.unsynced.saturating_add(n as u64);
         if self.unsynced >= SYNC_EVERY {
             self.sync()?;
@@ -113,21 +115,23 @@ impl Write for Sink {
     }
 }
 
-/// Writes `<spool>/<name>.part` from the pieces and fsyncs it. On any failure the file is removed again.
+/// Writes `<spool>/<name>.part` from the pieces and fsyncs it; `written` is told how far it is. On any failure the file is removed again.
 pub(super) fn write(
     spool: &Spool,
     path: &Path,
     format: Format,
     endpoint: &str,
     mut pieces: mpsc::Receiver<Piece>,
+    written: watch::Sender<u64>,
 ) -> Result<Written> {
     let file = spool.create(path)?;
     let part = Part { path: path.to_path_buf(), kept: false };
     let cannot = |e: io::Error| cannot_write(spool, path, e);
-    let mut sink = Sink { file, digest: sha2::Sha256::new(), size: 0, unsynced: 0, spool: spool.clone() };
+    let mut sink = Sink { file, digest: sha2::Sha256::new(), size: 0, unsynced: 0, spool: spool.clone(), written };
     // A disk that is nearly full is found out before anything is asked of etcd's.
     sink.sync().map_err(cannot)?;
-    let mut encoder = Encoder::new(format.compression, format.threads, sink, sys::background::give_way).map_err(cannot)?;
+    let mut encoder =
+        Encoder::new(format.compression, format.threads, sink, sys::background::give_way).map_err(cannot)?;
     let mut splitter = TrailerSplitter::new();
     let mut index = RevisionIndex::new();
     // What the index finds wrong is told only if the digest is right: a cut stream is a cut stream first.

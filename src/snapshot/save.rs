@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::effort::{Effort, Pace};
+use super::early;
+use super::effort::Effort;
 use super::payload::{self, Format, Piece, Written};
 use super::spool::Spool;
 use crate::catalog::keys;
@@ -19,7 +20,7 @@ use crate::core::record::RecordKind;
 use crate::datadir::buckets::{Alarm, AlarmKind};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::ports::{Clock, Etcd, EtcdError, EtcdErrorKind, EtcdResult, MemberStatus, SnapshotStream};
-use crate::sys::{self, background};
+use crate::sys::{self, background, pace::Pace};
 
 /// Pieces between the stream and the compressor, at most. With [`PIECE`] it bounds the memory, and a slow disk slows etcd's stream down.
 pub(super) const QUEUE: usize = 8;
@@ -35,6 +36,8 @@ pub struct SaveRequest {
     pub origin: Origin,
     /// Stream format of the payload.
     pub compression: Compression,
+    /// Whether it is shipped next, so that its upload may begin with it.
+    pub ships: bool,
     /// What it may use.
     pub effort: Effort,
     /// The life that the cluster is in; 0 when no plan is known.
@@ -92,7 +95,11 @@ pub async fn save(
         SnapshotName::from_start(&request.prefix, started).or_fail(Kind::Usage, || "cannot name the snapshot")?;
     let name = spool.free_name(&wanted)?;
     crate::failpoint!("save.before_stream");
-    let written = stream(etcd, spool, &name, request).await?;
+    let (tell, early) = match request.ships {
+        true => early::begin(records, spool, &name, request.compression),
+        false => (watch::Sender::new(0), None),
+    };
+    let written = stream(etcd, spool, &name, request, tell).await?;
     crate::failpoint!("save.after_fsync");
     // The alarm may have been raised after the member was asked.
     if written.facts.alarms.iter().any(|a| a.kind == AlarmKind::Corrupt) {
@@ -128,7 +135,9 @@ pub async fn save(
         hash_kv,
         voters,
     };
-    commit(records, clock, spool, request, Taken { name, started, began, written, source, warnings })
+    let saved = commit(records, clock, spool, request, Taken { name, started, began, written, source, warnings })?;
+    spool.hand_over(early);
+    Ok(saved)
 }
 
 /// What is known of the member that a snapshot is from.
@@ -288,12 +297,18 @@ async fn hash(etcd: &dyn Etcd, revision: Revision, warnings: &mut Vec<String>) -
     }
 }
 
-async fn stream(etcd: &dyn Etcd, spool: &Spool, name: &SnapshotName, request: &SaveRequest) -> Result<Written> {
+async fn stream(
+    etcd: &dyn Etcd,
+    spool: &Spool,
+    name: &SnapshotName,
+    request: &SaveRequest,
+    tell: watch::Sender<u64>,
+) -> Result<Written> {
     let format = request.format();
     let mut stream = etcd.snapshot().await?;
     let (pieces, queue) = mpsc::channel(QUEUE);
     let (spool, path, endpoint) = (spool.clone(), spool.part(name), etcd.endpoint().to_owned());
-    let writer = background::start("digest", move || payload::write(&spool, &path, format, &endpoint, queue))?;
+    let writer = background::start("digest", move || payload::write(&spool, &path, format, &endpoint, queue, tell))?;
     let fed = feed(stream.as_mut(), pieces, etcd.endpoint(), Pace::new(request.effort.etcd_rate)).await;
     let written = writer.await.or_fail(Kind::Internal, || "the writer of the snapshot panicked")?;
     match fed {

@@ -71,7 +71,7 @@ pub async fn ship_one(
     let wanted = entry.manifest.name.clone();
     let mut entry = entry;
     for n in 2..=MOST_SUFFIXES {
-        match attempt(snapshots, &entry, progress).await? {
+        match attempt(snapshots, spool, &entry, progress).await? {
             Attempt::Committed => {
                 crate::failpoint!("ship.after_manifest");
                 spool.mark_shipped(&entry.manifest.name)?;
@@ -94,13 +94,16 @@ enum Attempt {
     NameTaken,
 }
 
-async fn attempt(snapshots: &Snapshots, entry: &SpoolEntry, progress: Progress<'_>) -> Result<Attempt> {
+async fn attempt(snapshots: &Snapshots, spool: &Spool, entry: &SpoolEntry, progress: Progress<'_>) -> Result<Attempt> {
     let manifest = &entry.manifest;
     crate::failpoint!("ship.before_payload");
     match committed(snapshots, entry).await? {
         Some(true) => return Ok(Attempt::Committed),
         Some(false) => return Ok(Attempt::NameTaken),
         None => {}
+    }
+    if spool.finish_upload(manifest).await {
+        return settle(snapshots, entry).await;
     }
     let sent = snapshots
         .records()
@@ -122,6 +125,12 @@ async fn attempt(snapshots: &Snapshots, entry: &SpoolEntry, progress: Progress<'
         }
         Err(e) => return Err(e.into()),
     }
+    settle(snapshots, entry).await
+}
+
+/// The payload is in the store.
+async fn settle(snapshots: &Snapshots, entry: &SpoolEntry) -> Result<Attempt> {
+    let manifest = &entry.manifest;
     crate::failpoint!("ship.after_payload");
     match snapshots.commit(manifest, entry.sealed.clone()).await? {
         Created::Ours => Ok(Attempt::Committed),

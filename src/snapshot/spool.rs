@@ -21,6 +21,8 @@ use crate::core::record::{MAX_RECORD_BYTES, RecordKind};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::sys;
 
+use super::early::Handover;
+
 const PART: &str = ".part";
 const WAITING: &str = ".manifest.json";
 const SHIPPED: &str = ".shipped.json";
@@ -37,6 +39,7 @@ pub struct Spool {
     dir: PathBuf,
     keep: usize,
     reserve: u64,
+    pub(super) handover: Handover,
 }
 
 /// Held while a snapshot is taken: one at a time on a host.
@@ -73,7 +76,7 @@ impl Spool {
     /// When the directory cannot be made.
     pub fn open(dir: &Path, keep: usize, reserve: u64) -> Result<Self> {
         sys::fs::create_dir_all(dir, 0o700).map_err(|e| e.hint("check node.state_dir and its owner"))?;
-        Ok(Spool { dir: dir.to_path_buf(), keep, reserve })
+        Ok(Spool { dir: dir.to_path_buf(), keep, reserve, handover: Handover::default() })
     }
 
     /// The directory.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sha2::Digest;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::payload::{self, Piece};
 use super::save::{self, PIECE, QUEUE, SaveRequest, Saved, Source, Taken};
@@ -54,7 +54,10 @@ pub async fn save_stopped(
     let (format, from) = (request.format(), db.display().to_string());
     let (pieces, queue) = mpsc::channel(QUEUE);
     let feeder = background::start("read", move || feed(&db, &pieces))?;
-    let written = background::run("digest", move || payload::write(&spool_of, &path, format, &from, queue)).await;
+    let written = background::run("digest", move || {
+        payload::write(&spool_of, &path, format, &from, queue, watch::Sender::new(0))
+    })
+    .await;
     // Why the file could not be read says more than that its pieces ended.
     feeder.await.or_fail(Kind::Internal, || "the reader of the db panicked")??;
     let written = written?;

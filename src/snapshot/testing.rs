@@ -209,6 +209,7 @@ pub(super) fn request() -> SaveRequest {
         prefix: "etcd-snapshot".into(),
         origin: Origin::Scheduled,
         compression: Compression::Gzip,
+        ships: false,
         effort: crate::snapshot::effort::Effort::default(),
         generation: Generation(1),
         node: NodeName::new("cp1").unwrap(),

@@ -391,7 +391,6 @@ async fn a_signed_manifest_that_lies_is_found_by_verify() {
 
 #[test]
 fn local_files_are_read_in_any_format_and_bombs_stop() {
-    use std::io::Write;
     let dir = tempfile::tempdir().unwrap();
     let raw = fixture();
     for compression in [Compression::Gzip, Compression::Zstd, Compression::None] {

@@ -7,4 +7,5 @@ pub mod failpoint;
 pub mod fs;
 pub mod label;
 pub mod notify;
+pub mod pace;
 pub mod random;

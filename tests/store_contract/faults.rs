@@ -402,6 +402,7 @@ async fn only_known_headers_are_sent() {
         "if-match",
         "if-none-match",
         "x-amz-meta-sha256",
+        "x-amz-meta-upload",
     ];
     let (place, _) = start().await;
     let raw = Raw::start(|head| {

@@ -43,6 +43,13 @@ impl AbortGuard {
         self.0 = None;
     }
 
+    /// As [`AbortGuard::abort`], waiting for nothing but this one abort.
+    pub(super) async fn abort_alone(mut self) {
+        if let Some(upload) = self.0.take() {
+            aborted(&upload).await;
+        }
+    }
+
     /// Aborts now and waits for it. A failed abort is logged: the error that led here matters more.
     pub(super) async fn abort(self) {
         // Dropping the guard does it; its task goes on even if nobody waits.
@@ -62,15 +69,17 @@ impl Drop for AbortGuard {
             return;
         };
         let client = upload.client.clone();
-        let task = runtime.spawn(async move {
-            if let Err(e) = abort(&upload).await {
-                tracing::warn!(error = %e, key = upload.key, "a multipart upload could not be aborted; its parts stay in the bucket");
-            }
-        });
+        let task = runtime.spawn(async move { aborted(&upload).await });
         if let Ok(mut aborts) = client.aborts.lock() {
             aborts.retain(|t| !t.is_finished());
             aborts.push(task);
         }
+    }
+}
+
+async fn aborted(upload: &Upload) {
+    if let Err(e) = abort(upload).await {
+        tracing::warn!(error = %e, key = upload.key, "a multipart upload could not be aborted; its parts stay in the bucket");
     }
 }
 

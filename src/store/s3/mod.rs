@@ -3,12 +3,13 @@
 //! rust-s3 forms addresses, signs, reads credentials and builds the completion document; its client and its streaming
 //! upload are not used (see `client.rs`, `multipart.rs` for why). What a key means is not known here.
 //! Only these headers are ever sent: `host`, `user-agent`, `accept`, `authorization`, `x-amz-date`, `x-amz-content-sha256`,
-//! `x-amz-security-token`, `content-length`, `range`, `if-match`, `if-none-match`, `x-amz-meta-sha256`.
+//! `x-amz-security-token`, `content-length`, `range`, `if-match`, `if-none-match`, `x-amz-meta-sha256`, `x-amz-meta-upload`.
 
 mod abort;
 mod address;
 mod client;
 mod credentials;
+mod early;
 mod failure;
 mod multipart;
 mod options;
@@ -34,8 +35,8 @@ use bytes::Bytes;
 use crate::core::model::Sha256;
 use crate::error::Result;
 use crate::ports::{
-    Clock, Fetched, ObjectKey, ObjectMeta, ObjectStore, Opened, Page, PutMode, StoreError, StoreErrorKind, StoreResult,
-    Swept,
+    Clock, EarlyUpload, Fetched, GrowingFile, ObjectKey, ObjectMeta, ObjectStore, Opened, Page, PutMode, StoreError,
+    StoreErrorKind, StoreResult, Swept,
 };
 
 use client::Client;
@@ -43,6 +44,13 @@ pub use options::{CredentialSource, Limits, S3Options};
 
 /// Metadata of an uploaded file: its SHA-256, hexadecimal.
 const META_SHA256: &str = "x-amz-meta-sha256";
+/// Metadata of a file whose upload began before its digest was known: a random mark.
+const META_UPLOAD: &str = "x-amz-meta-upload";
+
+fn random_mark() -> StoreResult<String> {
+    let mark = crate::sys::random::nonce().map(|nonce| nonce.to_string());
+    mark.map_err(|e| StoreError::new(StoreErrorKind::LocalIo, "no random number for an upload").caused_by(e))
+}
 
 /// A folder of a bucket.
 pub struct S3Store {
@@ -84,6 +92,10 @@ impl ObjectStore for S3Store {
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> StoreResult<ObjectMeta> {
         multipart::put_file(&self.client, &self.key(key)?, file, sha256, mode, progress).await
+    }
+
+    fn send_early(&self, key: &ObjectKey, file: GrowingFile) -> StoreResult<Option<Box<dyn EarlyUpload>>> {
+        Ok(Some(early::begin(&self.client, self.key(key)?, file)))
     }
 
     async fn get(&self, key: &ObjectKey, limit: u64) -> StoreResult<Fetched> {

@@ -49,19 +49,19 @@ pub(super) async fn put_file(
         source.check(sha256, &client.address.show(full_key)).await?;
         put(client, full_key, body, mode, Some(sha256)).await?;
         progress(size);
-        return confirm(client, full_key, size, sha256).await;
+        return confirm(client, full_key, &Ours::Digest(size, sha256)).await;
     }
-    let guard = initiate(client, full_key, sha256).await?;
+    let guard = initiate(client, full_key, META_SHA256, sha256.to_string()).await?;
     let Some(upload) = guard.upload().cloned() else { return Err(cut_short(client, full_key)) };
     let done = async {
         let parts = send_parts(&upload, &mut source, progress).await?;
         source.check(sha256, &client.address.show(full_key)).await?;
-        complete(&upload, parts, size, sha256, mode).await
+        complete(&upload, parts, &Ours::Digest(size, sha256), mode).await
     };
     match done.await {
         Ok(()) => {
             guard.defuse();
-            confirm(client, full_key, size, sha256).await
+            confirm(client, full_key, &Ours::Digest(size, sha256)).await
         }
         Err(e) => {
             guard.abort().await;
@@ -70,7 +70,7 @@ pub(super) async fn put_file(
     }
 }
 
-fn cut_short(client: &Client, full_key: &str) -> StoreError {
+pub(super) fn cut_short(client: &Client, full_key: &str) -> StoreError {
     StoreError::new(
         StoreErrorKind::Unavailable,
         format!("the upload of {} was cut short", client.address.show(full_key)),
@@ -86,12 +86,17 @@ fn plan(limits: &Limits, size: u64) -> (u64, usize) {
 }
 
 /// In a task of its own: if this future is dropped while the store is answering, the guard is still made, and aborts.
-async fn initiate(client: &Arc<Client>, full_key: &str, sha256: &Sha256) -> StoreResult<AbortGuard> {
-    let (task_client, key, digest) = (client.clone(), full_key.to_owned(), sha256.to_string());
+pub(super) async fn initiate(
+    client: &Arc<Client>,
+    full_key: &str,
+    known_by: &'static str,
+    mark: String,
+) -> StoreResult<AbortGuard> {
+    let (task_client, key) = (client.clone(), full_key.to_owned());
     let task = tokio::spawn(async move {
         let request = Request::new("start the upload of", Method::POST, Some(&key))
             .query("uploads", "")
-            .header(HeaderName::from_static(META_SHA256), digest);
+            .header(HeaderName::from_static(known_by), mark);
         let answer = task_client.call_small(&request, ANSWER).await.map_err(|f| f.error)?;
         let Some(id) = xml::upload_id(&answer.body) else {
             let text = format!("{}: the store did not name an upload id", task_client.what(&request));
@@ -102,7 +107,7 @@ async fn initiate(client: &Arc<Client>, full_key: &str, sha256: &Sha256) -> Stor
     task.await.unwrap_or_else(|_| Err(cut_short(client, full_key)))
 }
 
-async fn send_parts(
+pub(super) async fn send_parts(
     upload: &Upload,
     source: &mut Source,
     progress: &(dyn Fn(u64) + Send + Sync),
@@ -182,7 +187,7 @@ async fn send_part(upload: &Upload, number: u32, part: Part) -> StoreResult<(u64
     }
 }
 
-async fn complete(upload: &Upload, parts: Vec<DonePart>, size: u64, sha256: &Sha256, mode: PutMode) -> StoreResult<()> {
+pub(super) async fn complete(upload: &Upload, parts: Vec<DonePart>, ours: &Ours<'_>, mode: PutMode) -> StoreResult<()> {
     let client = &upload.client;
     let body = CompleteMultipartUploadData { parts }.to_string();
     let mut request = Request::new("complete the upload of", Method::POST, Some(&upload.key))
@@ -216,7 +221,7 @@ async fn complete(upload: &Upload, parts: Vec<DonePart>, size: u64, sha256: &Sha
         if !unclear {
             return Err(failure.error);
         }
-        return match (find(client, &upload.key, &Ours::Digest(size, sha256)).await, mode) {
+        return match (find(client, &upload.key, ours).await, mode) {
             (Ok(Found::Ours(_)), _) => Ok(()),
             (Ok(Found::Another), PutMode::CreateOnly) => Err(taken(client, &upload.key)),
             (Ok(_), _) => Err(still_unclear(failure)),

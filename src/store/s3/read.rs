@@ -11,7 +11,7 @@ use crate::ports::{Fetched, ObjectMeta, Page, StoreError, StoreErrorKind, StoreR
 use super::client::{Client, Request};
 use super::failure::{Again, Failure, odd};
 use super::retry::Tries;
-use super::{META_SHA256, time, xml};
+use super::{META_SHA256, META_UPLOAD, time, xml};
 
 /// Longest page of a listing: 1000 keys of 1024 bytes, percent-encoded, fit.
 const LISTING: usize = 8 << 20;
@@ -74,6 +74,8 @@ async fn get_once(client: &Client, request: &Request<'_>, limit: u64) -> Result<
 pub(super) struct Head {
     pub(super) meta: ObjectMeta,
     pub(super) sha256: Option<Sha256>,
+    /// The mark of the upload that made it.
+    pub(super) upload: Option<String>,
 }
 
 pub(super) async fn head(client: &Client, full_key: &str) -> StoreResult<Head> {
@@ -113,8 +115,9 @@ fn shown(client: &Client, full_key: &str, headers: &HeaderMap) -> Option<Head> {
         None => content_length(headers)?,
     };
     let meta = describe(relative(client, full_key), headers, size);
-    let sha256 = headers.get(META_SHA256).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
-    Some(Head { meta, sha256 })
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+    let sha256 = text(META_SHA256).and_then(|v| v.parse().ok());
+    Some(Head { meta, sha256, upload: text(META_UPLOAD).map(str::to_owned) })
 }
 
 async fn first_byte(client: &Client, full_key: &str) -> Result<Option<Head>, Failure> {

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use sha2::Digest;
+use tokio::sync::watch;
 
 use crate::core::model::Sha256;
-use crate::ports::{StoreError, StoreErrorKind, StoreResult};
+use crate::ports::{GrowingFile, StoreError, StoreErrorKind, StoreResult};
 
 /// Read and hashed while it is still in the processor's cache, bytes.
 const PIECE: usize = 256 << 10;
@@ -23,6 +24,7 @@ pub(super) struct Source {
     at: u64,
     digest: sha2::Sha256,
     idle: Idle,
+    growth: Option<watch::Receiver<u64>>,
 }
 
 /// A piece of the file.
@@ -70,13 +72,36 @@ impl Source {
                 at: 0,
                 digest: sha2::Sha256::new(),
                 idle: Idle::default(),
+                growth: None,
             })
         })
         .await
     }
 
+    /// A file that is still being written, as soon as it has more than `least` bytes; `None` when it ends before that.
+    pub(super) async fn growing(mut file: GrowingFile, least: u64) -> StoreResult<Option<Self>> {
+        if file.written.wait_for(|written| *written > least).await.is_err() {
+            return Ok(None);
+        }
+        let size = *file.written.borrow();
+        let source = Source::open(&file.path).await?;
+        Ok(Some(Source { size, growth: Some(file.written), ..source }))
+    }
+
+    /// Waits until a whole part can be read, or the file is whole.
+    async fn grow(&mut self, length: u64) {
+        let Some(growth) = &mut self.growth else { return };
+        let wanted = self.at.saturating_add(length);
+        let ended = growth.wait_for(|written| *written >= wanted).await.is_err();
+        self.size = *growth.borrow();
+        if ended {
+            self.growth = None;
+        }
+    }
+
     /// The next `length` bytes, fewer at the end; `None` behind it. With their own digest if it is `wanted`.
     pub(super) async fn next(&mut self, length: u64, wanted: bool) -> StoreResult<Option<Part>> {
+        self.grow(length).await;
         let length = length.min(self.size.saturating_sub(self.at));
         if length == 0 {
             return Ok(None);

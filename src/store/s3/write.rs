@@ -27,6 +27,8 @@ pub(super) enum Ours<'a> {
     Body(&'a Bytes),
     /// By size and digest.
     Digest(u64, &'a Sha256),
+    /// By size and the mark that its upload was begun with.
+    Upload(u64, &'a str, &'a Sha256),
 }
 
 /// What lies at a key.
@@ -140,6 +142,10 @@ pub(super) async fn find(client: &Arc<Client>, full_key: &str, ours: &Ours<'_>) 
             read::get(client, full_key, limit).await.map(|f| (f.body == **body).then_some(f.meta))
         }
         Ours::Digest(size, digest) => find_digest(client, full_key, *size, digest).await,
+        Ours::Upload(size, mark, digest) => match read::head(client, full_key).await {
+            Ok(head) if head.upload.is_none() => find_digest(client, full_key, *size, digest).await,
+            other => other.map(|h| (h.meta.size == *size && h.upload.as_deref() == Some(*mark)).then_some(h.meta)),
+        },
     };
     match found {
         Ok(Some(meta)) => Ok(Found::Ours(meta)),
@@ -187,18 +193,17 @@ async fn stored_digest(client: &Arc<Client>, full_key: &str) -> StoreResult<Sha2
 }
 
 /// The last step of every upload of a file: the store itself shows size and digest.
-pub(super) async fn confirm(
-    client: &Arc<Client>,
-    full_key: &str,
-    size: u64,
-    digest: &Sha256,
-) -> StoreResult<ObjectMeta> {
-    match find(client, full_key, &Ours::Digest(size, digest)).await? {
+pub(super) async fn confirm(client: &Arc<Client>, full_key: &str, ours: &Ours<'_>) -> StoreResult<ObjectMeta> {
+    let wanted = match ours {
+        Ours::Body(body) => format!("{} bytes", body.len()),
+        Ours::Digest(size, digest) | Ours::Upload(size, _, digest) => format!("{size} bytes with sha256 {digest}"),
+    };
+    match find(client, full_key, ours).await? {
         Found::Ours(meta) => Ok(meta),
         Found::Another | Found::Nothing => Err(StoreError::new(
             StoreErrorKind::Corrupt,
             format!(
-                "{}: the store confirmed the upload, but does not show {size} bytes with sha256 {digest} there",
+                "{}: the store confirmed the upload, but does not show {wanted} there",
                 client.address.show(full_key)
             ),
         )
