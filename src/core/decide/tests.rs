@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::facts::*;
 use crate::core::model::{MemberId, Nonce, Revision, Sha256, SnapshotName};
+use crate::core::plan::tests::sample_plan;
 use crate::core::plan::{Excluded, Plan, PlanCause, PlannedSnapshot, StartedMark, Voter};
 use crate::core::select::{Candidate, SnapshotFact};
 
@@ -82,9 +83,6 @@ pub(super) fn snapshot(name: &str, generation: u64, revision: i64) -> SnapshotFa
 pub(super) fn plan(generation: u64, cause: PlanCause, restores: Option<&str>) -> PlanFacts {
     PlanFacts {
         plan: Plan {
-            generation: Generation(generation),
-            cause,
-            request: None,
             snapshot: restores.map(|name| PlannedSnapshot {
                 name: SnapshotName::new(name).unwrap(),
                 generation: Generation(generation - 1),
@@ -92,21 +90,28 @@ pub(super) fn plan(generation: u64, cause: PlanCause, restores: Option<&str>) ->
                 raw_sha256: Sha256([1; 32]),
                 raw_size: 20_512,
             }),
-            excluded: vec![],
-            voters: vec![voter("cp1")],
-            token: "t".into(),
             cluster_id: ClusterId(0xc0 + generation),
-            reset: false,
-            bump_revision: None,
-            seed: node("cp1"),
-            created: "2024-01-15T10:30:00Z".parse().unwrap(),
             nonce: Nonce([9; 16]),
+            ..sample_plan(generation, cause, vec![voter("cp1")])
         },
         cancelled: false,
         lost: false,
         marks: vec![],
         voters: vec![],
         age_seconds: None,
+    }
+}
+
+/// A host that stands in the roll call, without data.
+pub(super) fn waits(name: &str, waiting_seconds: u64) -> RollEntry {
+    RollEntry {
+        node: node(name),
+        peer_urls: voter(name).peer_urls,
+        state: RollState::Empty,
+        remembers: Generation(0),
+        remembers_cluster: false,
+        age_seconds: 5,
+        waiting_seconds,
     }
 }
 
