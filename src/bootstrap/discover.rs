@@ -145,8 +145,9 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::core::model::{Generation, MemberId, NodeName, Nonce};
-    use crate::core::plan::{Plan, PlanCause, VotersRecord};
+    use crate::core::model::{Generation, MemberId};
+    use crate::core::plan::PlanCause;
+    use crate::core::plan::tests::{sample_plan, voters, voters_records};
     use crate::ports::{EtcdError, EtcdResult, Member};
 
     struct Port(String, Option<u64>);
@@ -184,41 +185,13 @@ mod tests {
         }
     }
 
-    fn voters(names: &str) -> Vec<Voter> {
-        let voter = |n: &str| Voter { name: NodeName::new(n).unwrap(), peer_urls: vec![format!("http://{n}:2380")] };
-        names.split_whitespace().map(voter).collect()
-    }
-
     fn store(planned: &str, records: &[(&str, bool)], behind: &str) -> Observed<StoreFacts> {
-        let record = |(i, (names, confirmed)): (usize, &(&str, bool))| VotersRecord {
-            number: i as u64 + 1,
-            voters: voters(names),
-            confirmed: *confirmed,
-            cluster_id: None,
-            by: NodeName::new("a").unwrap(),
-            nonce: Nonce([0; 16]),
-        };
-        let plan = Plan {
-            generation: Generation(2),
-            cause: PlanCause::Forced,
-            request: None,
-            snapshot: None,
-            excluded: vec![],
-            voters: voters(planned),
-            token: "t".into(),
-            cluster_id: ClusterId(2),
-            reset: false,
-            bump_revision: None,
-            seed: NodeName::new("a").unwrap(),
-            created: "2024-01-15T10:30:00Z".parse().unwrap(),
-            nonce: Nonce([1; 16]),
-        };
         let newest = PlanFacts {
-            plan,
+            plan: sample_plan(2, PlanCause::Forced, voters(planned)),
             cancelled: false,
             lost: false,
             marks: vec![],
-            voters: records.iter().enumerate().map(record).collect(),
+            voters: voters_records(records),
             age_seconds: None,
         };
         let older = Life {

@@ -16,6 +16,7 @@ mod history;
 mod join;
 mod joining;
 mod lock;
+mod make_plan;
 mod memory;
 mod mount;
 mod owner;

@@ -111,13 +111,8 @@ mod tests {
     use super::*;
     use crate::catalog::memory::MemoryStore;
     use crate::catalog::snapshots_tests::records;
-    use crate::core::model::ClusterId;
-    use crate::core::plan::{Plan, PlanCause};
-
-    fn voters(names: &str) -> Vec<Voter> {
-        let voter = |n: &str| Voter { name: NodeName::new(n).unwrap(), peer_urls: vec![format!("http://{n}:2380")] };
-        names.split_whitespace().map(voter).collect()
-    }
+    use crate::core::plan::PlanCause;
+    use crate::core::plan::tests::{sample_plan, voters};
 
     fn node(name: &str) -> NodeName {
         NodeName::new(name).unwrap()
@@ -127,21 +122,7 @@ mod tests {
     async fn a_change_is_recorded_once_and_before_it_another_must_be_seen() {
         let store = MemoryStore::new();
         let plans = Plans::new(records(store.clone(), "0123456789abcdef", "prod"));
-        let plan = Plan {
-            generation: Generation(1),
-            cause: PlanCause::Init,
-            request: None,
-            snapshot: None,
-            excluded: vec![],
-            voters: voters("a b c d e"),
-            token: "t".into(),
-            cluster_id: ClusterId(1),
-            reset: false,
-            bump_revision: None,
-            seed: node("a"),
-            created: "2024-01-15T10:30:00Z".parse().unwrap(),
-            nonce: Nonce([1; 16]),
-        };
+        let plan = sample_plan(1, PlanCause::Init, voters("a b c d e"));
         plans.create(&plan).await.unwrap();
         let (a, b) = (node("a"), node("b"));
         let of = |me| Changes { plans: &plans, generation: Generation(1), me };

@@ -15,7 +15,8 @@ use super::presence::{self, Presence};
 use super::records::{AT_ONCE, Records};
 use super::voters;
 use crate::core::facts::RollState;
-use crate::core::model::{ClusterId, Generation, NodeName, Nonce, Sha256};
+use crate::core::model::{Generation, NodeName, Nonce, Sha256};
+use crate::core::plan::tests::sample_plan;
 use crate::core::plan::{MarkUse, Plan, PlanCause, StartedMark, Voter, VotersRecord};
 use crate::core::record::RecordKind;
 use crate::ports::{Fetched, ObjectMeta, ObjectStore, Opened, Page, PutMode, StoreResult};
@@ -81,21 +82,7 @@ fn node(n: u64) -> NodeName {
 }
 
 fn plan(generation: u64) -> Plan {
-    Plan {
-        generation: Generation(generation),
-        cause: PlanCause::Restore,
-        request: None,
-        snapshot: None,
-        excluded: vec![],
-        voters: vec![Voter { name: node(0), peer_urls: vec![] }],
-        token: "t".into(),
-        cluster_id: ClusterId(generation),
-        reset: false,
-        bump_revision: None,
-        seed: node(0),
-        created: "2024-01-15T10:30:00Z".parse().unwrap(),
-        nonce: Nonce([1; 16]),
-    }
+    sample_plan(generation, PlanCause::Restore, vec![Voter { name: node(0), peer_urls: vec![] }])
 }
 
 /// All records that a long history leaves.

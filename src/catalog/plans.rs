@@ -276,8 +276,9 @@ mod tests {
     use super::*;
     use crate::catalog::memory::MemoryStore;
     use crate::catalog::snapshots_tests::records;
-    use crate::core::model::{ClusterId, Nonce};
+    use crate::core::model::Nonce;
     use crate::core::plan::Voter;
+    use crate::core::plan::tests::sample_plan;
 
     /// After the last number there is no next life; a counter must not wrap to the first one either.
     #[tokio::test]
@@ -285,21 +286,7 @@ mod tests {
         let store = MemoryStore::new();
         let plans = Plans::new(records(store.clone(), "0123456789abcdef", "prod"));
         for (generation, followed) in [(HIGHEST_GENERATION, true), (HIGHEST_GENERATION + 1, false), (u64::MAX, false)] {
-            let plan = Plan {
-                generation: Generation(generation),
-                cause: PlanCause::Init,
-                request: None,
-                snapshot: None,
-                excluded: vec![],
-                voters: vec![],
-                token: "t".into(),
-                cluster_id: ClusterId(1),
-                reset: false,
-                bump_revision: None,
-                seed: NodeName::new("cp1").unwrap(),
-                created: "2024-01-15T10:30:00Z".parse().unwrap(),
-                nonce: Nonce([1; 16]),
-            };
+            let plan = sample_plan(generation, PlanCause::Init, vec![]);
             plans.create(&plan).await.unwrap();
             let history = plans.history(Generation(0)).await;
             assert_eq!(history.is_ok(), followed, "{generation}: {history:?}");
@@ -323,22 +310,7 @@ mod tests {
         ] {
             let plans = Plans::new(records(MemoryStore::new(), "0123456789abcdef", "prod"));
             for (i, cause) in causes.iter().enumerate() {
-                let generation = Generation(i as u64 + 1);
-                let plan = Plan {
-                    generation,
-                    cause: *cause,
-                    request: None,
-                    snapshot: None,
-                    excluded: vec![],
-                    voters: vec![voter("cp1"), voter("cp2")],
-                    token: "t".into(),
-                    cluster_id: ClusterId(generation.0),
-                    reset: false,
-                    bump_revision: None,
-                    seed: NodeName::new("cp1").unwrap(),
-                    created: "2024-01-15T10:30:00Z".parse().unwrap(),
-                    nonce: Nonce([1; 16]),
-                };
+                let plan = sample_plan(i as u64 + 1, *cause, vec![voter("cp1"), voter("cp2")]);
                 plans.create(&plan).await.unwrap();
             }
             let word = |generation| PersonsWord {

@@ -15,7 +15,7 @@ use super::{heartbeat, keys, presence, voters};
 use crate::core::facts::RollState;
 use crate::core::manifest::tests::sample;
 use crate::core::model::{ClusterId, Generation, NodeName, Nonce, Revision, SnapshotName};
-use crate::core::plan::{MarkUse, PersonsWord, Plan, PlanCause, StartedMark, Voter, VotersRecord};
+use crate::core::plan::{self, MarkUse, PersonsWord, Plan, PlanCause, StartedMark, VotersRecord};
 use crate::core::record::RecordKind;
 
 const TOKEN: &str = "0123456789abcdef";
@@ -26,19 +26,8 @@ fn node(name: &str) -> NodeName {
 
 fn plan(generation: u64) -> Plan {
     Plan {
-        generation: Generation(generation),
-        cause: PlanCause::Init,
-        request: None,
-        snapshot: None,
-        excluded: vec![],
-        voters: vec![Voter { name: node("cp1"), peer_urls: vec!["http://cp1:2380".into()] }],
-        token: "t".into(),
-        cluster_id: ClusterId(generation),
-        reset: false,
-        bump_revision: None,
-        seed: node("cp1"),
-        created: "2024-01-15T10:30:00Z".parse().unwrap(),
         nonce: Nonce([generation as u8; 16]),
+        ..plan::tests::sample_plan(generation, PlanCause::Init, plan::tests::voters("cp1"))
     }
 }
 

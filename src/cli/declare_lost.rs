@@ -238,39 +238,13 @@ fn judge(
 mod tests {
     use super::*;
     use crate::core::facts::Configuration;
-    use crate::core::model::{NodeName, Nonce};
-    use crate::core::plan::{Plan, PlanCause, VotersRecord};
-
-    fn voters(names: &str) -> Vec<Voter> {
-        let voter = |n: &str| Voter { name: NodeName::new(n).unwrap(), peer_urls: vec![format!("http://{n}:2380")] };
-        names.split_whitespace().map(voter).collect()
-    }
+    use crate::core::plan::tests::{sample_plan, voters, voters_records};
+    use crate::core::plan::{Plan, PlanCause};
 
     fn newest(reset: bool, records: &[&str]) -> PlanFacts {
-        let record = |(i, names): (usize, &&str)| VotersRecord {
-            number: i as u64 + 1,
-            voters: voters(names),
-            confirmed: true,
-            cluster_id: None,
-            by: NodeName::new("a").unwrap(),
-            nonce: Nonce([0; 16]),
-        };
-        let plan = Plan {
-            generation: Generation(3),
-            cause: PlanCause::Forced,
-            request: None,
-            snapshot: None,
-            excluded: vec![],
-            voters: voters("a b c"),
-            token: "t".into(),
-            cluster_id: ClusterId(0x30),
-            reset,
-            bump_revision: None,
-            seed: NodeName::new("a").unwrap(),
-            created: "2024-01-15T10:30:00Z".parse().unwrap(),
-            nonce: Nonce([1; 16]),
-        };
-        let voters = records.iter().enumerate().map(record).collect();
+        let plan = Plan { cluster_id: ClusterId(0x30), reset, ..sample_plan(3, PlanCause::Forced, voters("a b c")) };
+        let confirmed: Vec<_> = records.iter().map(|names| (*names, true)).collect();
+        let voters = voters_records(&confirmed);
         PlanFacts { plan, cancelled: false, lost: false, marks: vec![], voters, age_seconds: None }
     }
 

@@ -3,6 +3,9 @@
 //! It exists so that every contradiction is found before anything starts, all of them at once, each with the place
 //! of the key that is to be changed. It may not open files.
 
+mod etcd;
+mod store;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -163,187 +166,6 @@ impl Checker<'_> {
         })
     }
 
-    fn etcd(&mut self, e: merged::Etcd) -> Option<Etcd> {
-        let endpoint = self.ok("etcd.endpoint", schema::parse_etcd_url(&e.endpoint))?;
-        let cert = self.file("etcd.cert_file", e.cert_file);
-        let key = self.file("etcd.key_file", e.key_file);
-        let ca = self.file("etcd.ca_file", e.ca_file);
-        let unit = self.unit(e.unit, e.managed_by);
-        if endpoint.scheme() == "http" && (cert.is_some() || ca.is_some()) {
-            let used = if ca.is_some() { "etcd.ca_file" } else { "etcd.cert_file" };
-            self.hinted(
-                "etcd.endpoint",
-                format!("{endpoint} is plain http, but {used} is set"),
-                "write https:// in etcd.endpoint, or remove the certificates",
-            );
-        }
-        if endpoint.scheme() == "https" && ca.is_none() {
-            self.hinted(
-                "etcd.endpoint",
-                format!("{endpoint} is https, but etcd.ca_file is not set"),
-                "set etcd.ca_file (kubeadm: /etc/kubernetes/pki/etcd/ca.crt); for a public CA: /etc/ssl/certs/ca-certificates.crt",
-            );
-        }
-        let client_certificate = match (cert, key) {
-            (Some(cert_file), Some(key_file)) => Some(ClientCertificate { cert_file, key_file }),
-            (None, None) => None,
-            (Some(_), None) => {
-                self.hinted("etcd.cert_file", "etcd.key_file is not set", "set both or neither");
-                None
-            }
-            (None, Some(_)) => {
-                self.hinted("etcd.key_file", "etcd.cert_file is not set", "set both or neither");
-                None
-            }
-        };
-        let login = match (e.username.is_empty(), e.password_file.is_empty()) {
-            (true, true) => None,
-            (false, false) => self
-                .secret_file("etcd.password_file", &e.password_file)
-                .map(|password| Login { username: e.username, password }),
-            (false, true) => {
-                self.hinted("etcd.username", "etcd.password_file is not set", "set both or neither");
-                None
-            }
-            (true, false) => {
-                self.hinted("etcd.password_file", "etcd.username is not set", "set both or neither");
-                None
-            }
-        };
-        let data_dir = PathBuf::from(e.data_dir);
-        let wal_dir = path(e.wal_dir);
-        if wal_dir.as_ref().is_some_and(|w| data_dir.starts_with(w) || *w == data_dir.join("member")) {
-            self.problem(
-                "etcd.wal_dir",
-                "it may not hold the data dir, nor be its member/; leave it empty for the usual place",
-            );
-        }
-        Some(Etcd {
-            managed_by: e.managed_by,
-            unit,
-            reset_program: e.reset_program,
-            data_dir,
-            wal_dir,
-            user: (!e.user.is_empty()).then(|| EtcdUser::new(&e.user)),
-            endpoint,
-            ca_file: ca,
-            client_certificate,
-            login,
-            election_prefix: e.election_prefix,
-            manifest: PathBuf::from(e.manifest),
-            environment_file: PathBuf::from(e.environment_file),
-            rate_limit: schema::parse_rate(&e.rate_limit).ok(),
-        })
-    }
-
-    fn store(&mut self, s: merged::Store, cluster: &str) -> Option<Store> {
-        let s3_is_meant = !s.s3.bucket.is_empty() || !s.s3.endpoint.is_empty();
-        match s.backend.as_str() {
-            "dir" if s3_is_meant => {
-                self.hinted(
-                    "store.backend",
-                    "it is \"dir\", but [store.s3] is filled in",
-                    "backend = \"s3\" in [store]",
-                );
-                None
-            }
-            "dir" => Some(Store::Dir { path: PathBuf::from(s.dir.path) }),
-            _ => self.s3(s.s3, cluster),
-        }
-    }
-
-    fn s3(&mut self, s: merged::S3, cluster: &str) -> Option<Store> {
-        for (key, value) in [("store.s3.endpoint", &s.endpoint), ("store.s3.bucket", &s.bucket)] {
-            if value.is_empty() {
-                self.hinted(key, "store.backend = \"s3\" needs it", "set it in [store.s3]");
-            }
-        }
-        if !s.bucket.is_empty()
-            && (!s.bucket.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b)) || s.bucket.len() < 3)
-        {
-            self.problem("store.s3.bucket", format!("{:?} is not the name of a bucket", s.bucket));
-        }
-        let folder = s.folder.trim_matches('/').to_owned();
-        let fits = |part: &str| NodeName::new(part).is_ok() && part != "..";
-        if !s.folder.is_empty() && !folder.split('/').all(fits) {
-            self.problem(
-                "store.s3.folder",
-                format!("{:?}: use names of letters, digits, '.', '_' and '-', with '/' between", s.folder),
-            );
-        }
-        let endpoint = self.s3_endpoint(&s);
-        let credentials = self.s3_credentials(&s);
-        Some(Store::S3(Box::new(S3 {
-            endpoint: endpoint?,
-            bucket: s.bucket,
-            folder: if folder.is_empty() { cluster.to_owned() } else { folder },
-            region: s.region,
-            path_style: s.path_style,
-            rate_limit: schema::parse_rate(&s.rate_limit).ok(),
-            ca_file: self.file("store.s3.ca_file", s.ca_file),
-            credentials,
-        })))
-    }
-
-    fn s3_endpoint(&mut self, s: &merged::S3) -> Option<Url> {
-        const KEY: &str = "store.s3.endpoint";
-        if s.endpoint.is_empty() {
-            return None;
-        }
-        let default_scheme = if s.insecure { "http" } else { "https" };
-        let with_scheme =
-            if s.endpoint.contains("://") { s.endpoint.clone() } else { format!("{default_scheme}://{}", s.endpoint) };
-        let url = self.ok(KEY, schema::parse_url(&with_scheme))?;
-        if url.scheme() == "http" && !s.insecure {
-            self.hinted(
-                KEY,
-                format!("{url} sends everything in the clear"),
-                "write https://, or set insecure = true in [store.s3]",
-            );
-        }
-        if url.scheme() == "https" && s.insecure {
-            self.hinted("store.s3.insecure", format!("it is true, but the endpoint is {url}"), "remove one of the two");
-        }
-        let of_host = url.host_str().and_then(|h| h.strip_prefix("s3.")?.strip_suffix(".amazonaws.com"));
-        if let Some(region) = of_host.filter(|r| !r.contains('.') && *r != s.region) {
-            self.hinted(
-                "store.s3.region",
-                format!("it is {:?}, but the endpoint is that of {region}", s.region),
-                format!("region = {region:?} in [store.s3]"),
-            );
-        }
-        Some(url)
-    }
-
-    fn s3_credentials(&mut self, s: &merged::S3) -> Option<S3Credentials> {
-        let access = self.secret("store.s3.access_key", &s.access_key, "store.s3.access_key_file", &s.access_key_file);
-        let secret = self.secret("store.s3.secret_key", &s.secret_key, "store.s3.secret_key_file", &s.secret_key_file);
-        let session = self.secret(
-            "store.s3.session_token",
-            &s.session_token,
-            "store.s3.session_token_file",
-            &s.session_token_file,
-        );
-        match (access, secret) {
-            (Some(access_key), Some(secret_key)) => {
-                Some(S3Credentials { access_key, secret_key, session_token: session })
-            }
-            (None, None) if session.is_none() => None,
-            (access, _) => {
-                let (set, unset) = match access {
-                    Some(_) => ("access_key", "secret_key"),
-                    None => ("secret_key or session_token", "access_key"),
-                };
-                self.hinted(
-                    &format!("store.s3.{unset}"),
-                    format!("it is not set, but {set} is"),
-                    format!("set {unset} or {unset}_file, or remove all of them to use an instance role"),
-                );
-                None
-            }
-        }
-    }
-
     fn secret(&mut self, key: &str, value: &str, file_key: &'static str, file: &str) -> Option<SecretSource> {
         match (value.is_empty(), file.is_empty()) {
             (true, true) => None,
@@ -358,18 +180,6 @@ impl Checker<'_> {
 
     fn file(&self, key: &'static str, text: String) -> Option<ConfiguredFile> {
         path(text).map(|path| ConfiguredFile::new(key, path).in_credentials(self.context.credentials))
-    }
-
-    fn unit(&mut self, text: String, managed_by: ManagedBy) -> String {
-        if matches!(text.as_str(), "lifeboat.service" | "lifeboat-bootstrap.service" | "lifeboat-credentials.service") {
-            let usual = managed_by.unit();
-            self.hinted(
-                "etcd.unit",
-                format!("{text} is a unit of ours"),
-                format!("name the unit that starts etcd, such as {usual:?}"),
-            );
-        }
-        if text.is_empty() { managed_by.unit().to_owned() } else { text }
     }
 
     fn secret_file(&mut self, key: &'static str, text: &str) -> Option<SecretSource> {

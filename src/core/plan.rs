@@ -190,8 +190,45 @@ pub fn majorities_can_be_disjoint(a: &[NodeName], b: &[NodeName]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) fn voters(names: &str) -> Vec<Voter> {
+        let voter = |n: &str| Voter { name: NodeName::new(n).unwrap(), peer_urls: vec![format!("http://{n}:2380")] };
+        names.split_whitespace().map(voter).collect()
+    }
+
+    /// Records of voters from number 1 on, and whether they were confirmed.
+    pub(crate) fn voters_records(all: &[(&str, bool)]) -> Vec<VotersRecord> {
+        let record = |(i, (names, confirmed)): (usize, &(&str, bool))| VotersRecord {
+            number: i as u64 + 1,
+            voters: voters(names),
+            confirmed: *confirmed,
+            cluster_id: None,
+            by: NodeName::new("a").unwrap(),
+            nonce: Nonce([0; 16]),
+        };
+        all.iter().enumerate().map(record).collect()
+    }
+
+    /// A plan that restores nothing, by the first of its voters; the cluster has the number of the life.
+    pub(crate) fn sample_plan(generation: u64, cause: PlanCause, voters: Vec<Voter>) -> Plan {
+        Plan {
+            generation: Generation(generation),
+            cause,
+            request: None,
+            snapshot: None,
+            excluded: vec![],
+            seed: voters.first().map_or_else(|| NodeName::new("cp1").unwrap(), |v| v.name.clone()),
+            voters,
+            token: "t".into(),
+            cluster_id: ClusterId(generation),
+            reset: false,
+            bump_revision: None,
+            created: "2024-01-15T10:30:00Z".parse().unwrap(),
+            nonce: Nonce([1; 16]),
+        }
+    }
 
     fn names(text: &str) -> Vec<NodeName> {
         text.split_whitespace().map(|n| NodeName::new(n).unwrap()).collect()

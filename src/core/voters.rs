@@ -91,24 +91,7 @@ pub fn joined_by_gate(learner: &LocalVoter, configured: &[Voter], marked: &[Node
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::model::Nonce;
-
-    fn voters(names: &str) -> Vec<Voter> {
-        let voter = |n: &str| Voter { name: NodeName::new(n).unwrap(), peer_urls: vec![format!("http://{n}:2380")] };
-        names.split_whitespace().map(voter).collect()
-    }
-
-    fn records(text: &[(&str, bool)]) -> Vec<VotersRecord> {
-        let record = |(i, (names, confirmed)): (usize, &(&str, bool))| VotersRecord {
-            number: i as u64 + 1,
-            voters: voters(names),
-            confirmed: *confirmed,
-            cluster_id: None,
-            by: NodeName::new("a").unwrap(),
-            nonce: Nonce([0; 16]),
-        };
-        text.iter().enumerate().map(record).collect()
-    }
+    use crate::core::plan::tests::{voters, voters_records};
 
     #[test]
     fn changes_are_recorded_once_and_confirmed_when_seen_again() {
@@ -133,7 +116,7 @@ mod tests {
             ("the last confirmed one does", &[("a b", true), ("a b d", true), ("a b d e", false)], "a b d", None),
         ];
         for (story, recorded, live, expected) in cases {
-            let got = to_record(&voters("a b c"), &records(recorded), &voters(live));
+            let got = to_record(&voters("a b c"), &voters_records(recorded), &voters(live));
             assert_eq!(got.as_ref().map(|n| (n.number, n.confirmed)), expected, "{story}");
             if let Some(note) = got {
                 assert_eq!(note.voters, voters(live), "{story}");

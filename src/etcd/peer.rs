@@ -142,3 +142,135 @@ impl Peer for PeerEndpoint {
         Ok(PeerAnswer { cluster_id, members: members.collect() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::sync::Arc;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::ring;
+
+    use super::*;
+    use crate::config::ConfiguredFile;
+    use crate::etcd::Limits;
+
+    #[test]
+    fn only_what_comes_from_nobody_says_that_nobody_is_there() {
+        use ErrorKind::*;
+        for kind in [ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut] {
+            assert!(says_nobody(kind), "{kind:?}");
+        }
+        for kind in [
+            ConnectionReset,
+            ConnectionAborted,
+            NotConnected,
+            BrokenPipe,
+            UnexpectedEof,
+            PermissionDenied,
+            AddrNotAvailable,
+            InvalidData,
+            InvalidInput,
+            Interrupted,
+            WouldBlock,
+            NotFound,
+            OutOfMemory,
+            Other,
+        ] {
+            assert!(!says_nobody(kind), "{kind:?}");
+        }
+    }
+
+    /// What stands at the URL.
+    #[derive(Debug, Clone, Copy)]
+    enum There {
+        Nobody,
+        NoName,
+        Silence,
+        HangsUp,
+        Resets,
+        Says(&'static str),
+        OtherCa,
+    }
+
+    async fn refusal(there: There, scheme: &str, ca_file: Option<ConfiguredFile>) -> EtcdError {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let key = signing_key.serialize_der().try_into().unwrap();
+        let server = server.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let serving = match there {
+            There::Nobody => {
+                drop(listener);
+                None
+            }
+            _ => Some(tokio::spawn(async move {
+                loop {
+                    let (mut peer, _) = listener.accept().await.unwrap();
+                    match there {
+                        There::Silence => tokio::time::sleep(Duration::from_secs(3600)).await,
+                        There::HangsUp => drop(peer),
+                        There::Resets => {
+                            let _ = peer.read(&mut [0; 4096]).await;
+                            peer.set_zero_linger().unwrap();
+                        }
+                        There::Says(text) => {
+                            let _ = peer.read(&mut [0; 4096]).await;
+                            let _ = peer.write_all(text.as_bytes()).await;
+                        }
+                        There::OtherCa => drop(acceptor.accept(peer).await),
+                        There::Nobody | There::NoName => {}
+                    }
+                }
+            })),
+        };
+        let host = match there {
+            There::NoName => "no-such-host.invalid:2380".to_owned(),
+            _ => at.to_string(),
+        };
+        let limits = Limits { connect: Duration::from_secs(5), call: Duration::from_secs(5), ..Limits::default() };
+        let url = format!("{scheme}://{host}");
+        let asked =
+            PeerEndpoint::new(EndpointOptions { url, ca_file, limits, ..EndpointOptions::default() }).ask().await;
+        serving.inspect(tokio::task::JoinHandle::abort);
+        asked.unwrap_err()
+    }
+
+    /// A member that is taken for one that is gone can be replaced: whoever takes the connection is somebody.
+    #[tokio::test]
+    async fn whoever_takes_the_connection_is_somebody() {
+        use EtcdErrorKind::{Failed, Tls, Unreachable};
+        let dir = tempfile::tempdir().unwrap();
+        let other = generate_simple_self_signed(["another".to_owned()]).unwrap().cert.pem();
+        std::fs::write(dir.path().join("ca.crt"), other).unwrap();
+        let mut wrong = Vec::new();
+        let ca = || Some(ConfiguredFile::new("etcd.ca_file", dir.path().join("ca.crt")));
+        for (there, scheme, expected) in [
+            (There::Nobody, "http", Unreachable),
+            (There::Nobody, "https", Unreachable),
+            (There::NoName, "http", Unreachable),
+            (There::Silence, "http", Unreachable),
+            (There::HangsUp, "http", Failed),
+            (There::Resets, "http", Failed),
+            (There::HangsUp, "https", Failed),
+            (There::Says("what is this\r\n\r\n"), "http", Failed),
+            (There::Says("HTTP/1.1 500 Sorry\r\ncontent-length: 0\r\n\r\n"), "http", Failed),
+            (There::Says("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]"), "http", Failed),
+            (There::Says("HTTP/1.1 400 plain text\r\n\r\n"), "https", Failed),
+            (There::OtherCa, "https", Tls),
+        ] {
+            let e = refusal(there, scheme, ca()).await;
+            if e.kind != expected {
+                wrong.push(format!("{there:?} over {scheme}: {e:?}, expected {expected:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::config::{ManagedBy, Settings};
 use crate::core::facts::{CauseCode, Observed, StartFlags};
 
+use super::judge::environment_is_given;
 use super::machine::{Disk, Machine};
-use super::start::{Start, certain, environment_is_given};
+use super::start::{Start, certain};
 use super::systemctl;
 
 /// systemd answers in milliseconds, and a gate does not wait for long.

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 
 mod drop_ins;
 mod flags;
+mod judge;
 mod machine;
 mod named_files;
 mod plan;

@@ -3,8 +3,9 @@
 use crate::config::{ManagedBy, Settings};
 use crate::error::Result;
 
+use super::judge::judge;
 use super::machine::Disk;
-use super::start::{Start, judge};
+use super::start::Start;
 use super::{AGENT, FIRST_LINE, GATE, Note, WATCH, named_files, syntax, writable};
 
 const WRITES: &str = "What lifeboat.toml names outside of what the unit may write by itself.";

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use super::*;
+use crate::core::facts::CauseCode;
 use crate::core::model::{ClusterId, MemberId, Revision};
+use crate::core::plan::tests::{sample_plan, voters};
 use crate::core::plan::{Plan, VotersRecord};
 use crate::ports::{
     Etcd, EtcdError, EtcdErrorKind, EtcdResult, Member, MemberStatus, Membership, Peer, PeerAnswer, SnapshotStream,
@@ -26,6 +28,8 @@ struct World {
     back_before: Option<(&'static str, u32)>,
     asked: u32,
     removed: Vec<u64>,
+    /// How linearizable reads fail; they are answered otherwise.
+    reads: Option<EtcdErrorKind>,
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -41,7 +45,7 @@ impl World {
         };
         let members = (1..=3).map(member).collect();
         let up = BTreeSet::from([2, 3]);
-        Arc::new(Mutex::new(World { members, up, back_before, asked: 0, removed: vec![] }))
+        Arc::new(Mutex::new(World { members, up, back_before, asked: 0, removed: vec![], reads: None }))
     }
 
     fn answers(&mut self, id: u64, port: &str) -> EtcdResult<()> {
@@ -89,7 +93,10 @@ impl Etcd for Client {
     }
 
     async fn linearizable_read(&self) -> EtcdResult<Revision> {
-        Ok(Revision(1))
+        match self.2.lock().unwrap().reads {
+            Some(kind) => Err(EtcdError { kind, text: format!("etcd {}: no reads for you", self.1), hint: None }),
+            None => Ok(Revision(1)),
+        }
     }
 
     async fn members(&self) -> EtcdResult<Vec<Member>> {
@@ -144,9 +151,7 @@ impl Peer for Port {
 /// cp1 without data, beside the two that live on; and its plans.
 async fn host(dir: &Path, world: &Shared) -> (Host, Plans) {
     let mut host = Host::new(dir, None);
-    let voter =
-        |id: u64| Voter { name: NodeName::new(&format!("cp{id}")).unwrap(), peer_urls: vec![url(&format!("cp{id}"))] };
-    host.gate.settings.policy.members = (1..=3).map(voter).collect();
+    host.gate.settings.policy.members = voters("cp1 cp2 cp3");
     host.gate.endpoints =
         (1..=3).map(|id| Arc::new(Client(id, format!("http://cp{id}:2379"), world.clone())) as Endpoint).collect();
     let of = world.clone();
@@ -155,20 +160,12 @@ async fn host(dir: &Path, world: &Shared) -> (Host, Plans) {
         Some(Arc::new(Port(id, at.to_owned(), of.clone())) as Arc<dyn Peer>)
     });
     let plans = Plans::new(host.gate.snapshots.records().clone());
+    let seed = NodeName::new("cp2").unwrap();
     let plan = Plan {
-        generation: Generation(1),
-        cause: PlanCause::Adopted,
-        request: None,
-        snapshot: None,
-        excluded: vec![],
-        voters: (1..=3).map(voter).collect(),
-        token: String::new(),
         cluster_id: CLUSTER,
-        reset: false,
-        bump_revision: None,
-        seed: NodeName::new("cp2").unwrap(),
-        created: "2024-01-15T10:30:00Z".parse().unwrap(),
-        nonce: Nonce([1; 16]),
+        seed,
+        token: String::new(),
+        ..sample_plan(1, PlanCause::Adopted, voters("cp1 cp2 cp3"))
     };
     plans.create(&plan).await.unwrap();
     (host, plans)
@@ -235,7 +232,7 @@ async fn a_change_that_others_have_passed_over_is_not_made() {
         .map(|(number, confirmed)| {
             let record = VotersRecord {
                 number,
-                voters: vec![Voter { name: NodeName::new("cp9").unwrap(), peer_urls: vec![url("cp9")] }],
+                voters: voters("cp9"),
                 confirmed,
                 cluster_id: None,
                 by: NodeName::new("cp3").unwrap(),
@@ -265,4 +262,33 @@ async fn a_change_that_others_have_passed_over_is_not_made() {
     assert_eq!(ended.outcome, Outcome::Undecided, "{ended:?}");
     assert!(world.lock().unwrap().removed.is_empty(), "the announced change was made all the same");
     assert_eq!(plans.recorded_voters(Generation(1)).await.unwrap().len(), 3);
+}
+
+/// Who may not read has not seen that there is no quorum, and must not say so.
+#[tokio::test]
+async fn a_read_that_is_refused_says_nothing_of_the_quorum() {
+    for (kind, refused) in [
+        (EtcdErrorKind::Denied, true),
+        (EtcdErrorKind::Tls, true),
+        (EtcdErrorKind::NoQuorum, false),
+        (EtcdErrorKind::Failed, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::new(None);
+        world.lock().unwrap().reads = Some(kind);
+        let (host, _) = host(dir.path(), &world).await;
+        let report = host.run().await.unwrap();
+        assert_eq!((report.outcome, report.verdict.rule), (Outcome::Undecided, Rule::L2), "{kind:?}: {report:?}");
+        let live = &report.facts.live;
+        assert!(live.clusters.iter().all(|c| !c.quorate && c.cluster_id == CLUSTER), "{live:?}");
+        let denied: Vec<_> = live.silent.iter().filter(|s| s.cause.code == CauseCode::Denied).collect();
+        let urls: Vec<_> = denied.iter().map(|s| s.url.as_str()).collect();
+        let expected: &[&str] = if refused { &["http://cp2:2379", "http://cp3:2379"] } else { &[] };
+        assert_eq!(urls, expected, "{kind:?}");
+        let because = &report.verdict.because;
+        let says =
+            if refused { "could not be asked: etcd http://cp2:2379: no reads for you" } else { "have no quorum" };
+        assert!(because.contains(says), "{kind:?}: {because}");
+        assert_eq!(because.contains("have no quorum"), !refused, "{kind:?}: {because}");
+    }
 }

@@ -12,6 +12,7 @@ use crate::core::facts::RequestSource;
 use crate::core::manifest::tests::sample;
 use crate::core::manifest::{Content, Manifest};
 use crate::core::model;
+use crate::core::plan::PersonsWord;
 use crate::core::record::RecordKind;
 
 /// A snapshot of etcd 3.5.30 with 29 keys.
@@ -244,4 +245,34 @@ async fn a_request_that_is_taken_back_at_the_last_moment_gets_no_plan() {
     assert_eq!(host.run().await.unwrap().verdict.rule, Rule::D7);
     assert_eq!((host.cluster().await, host.plans()), (before, 1));
     assert!(host.memory().consumed.contains(&id));
+}
+
+/// Another host has done the restore that this one was asked for, too, and this one's data belongs to no member of that life.
+#[tokio::test]
+async fn a_request_that_another_life_has_consumed_is_noted_unless_that_was_taken_back() {
+    for cancelled in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::lived(dir.path(), &[]).await;
+        let plans = Plans::new(host.gate.snapshots.records().clone());
+        let mut other = plans.plan(Generation(1)).await.unwrap().unwrap();
+        let elsewhere = Voter { name: NodeName::new("cp9").unwrap(), peer_urls: vec!["http://cp9:2380".into()] };
+        (other.generation, other.cause, other.request) = (Generation(2), PlanCause::Forced, Some("r".into()));
+        (other.cluster_id, other.seed, other.voters) =
+            (model::ClusterId(9), elsewhere.name.clone(), vec![elsewhere.clone()]);
+        plans.create(&other).await.unwrap();
+        if cancelled {
+            let (generation, by, at) = (other.generation, elsewhere.name, host.gate.clock.now());
+            let word = PersonsWord { generation, by, reason: "x".into(), at, nonce: Nonce([3; 16]) };
+            plans.cancel(&word).await.unwrap();
+        }
+        host.gate.requests.file.arm_as("latest", Some("r")).unwrap();
+        let report = host.run().await.unwrap();
+        assert_eq!((report.outcome, report.verdict.rule), (Outcome::Start, Rule::D7), "{report:?}");
+        let noted = !cancelled;
+        assert_eq!(host.memory().consumed.contains(&"r".to_owned()), noted, "cancelled: {cancelled}");
+        assert_eq!(host.gate.requests.file.path().exists(), !noted, "cancelled: {cancelled}");
+        host.store_is_away();
+        let rule = if noted { Rule::D7 } else { Rule::F0 };
+        assert_eq!(host.run().await.unwrap().verdict.rule, rule, "the next boot, without the store");
+    }
 }

@@ -3,18 +3,20 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::catalog::keys;
 use crate::core::facts::RollState;
 use crate::core::model::ClusterId;
-use crate::core::plan::Plan;
+use crate::core::plan::tests::{sample_plan, voters};
+use crate::core::plan::{Plan, PlannedSnapshot};
+use crate::core::record::RecordKind;
 use crate::datadir::ids;
 use crate::datadir::restore::{InitialMember, RestoreSpec};
 
 const NAMES: [&str; 3] = ["cp1", "cp2", "cp3"];
 const REQUEST: &str = "rollback";
 
-fn voters() -> Vec<Voter> {
-    let voter = |n: &&str| Voter { name: NodeName::new(n).unwrap(), peer_urls: vec![format!("http://{n}:2380")] };
-    NAMES.iter().map(voter).collect()
+fn members() -> Vec<Voter> {
+    voters(&NAMES.join(" "))
 }
 
 /// A member directory, as a restore leaves it.
@@ -58,7 +60,7 @@ impl Site {
             settings.data_dir = home.join("db/etcd");
             settings.policy.data_dir = settings.data_dir.display().to_string();
             settings.policy.node = NodeName::new(name).unwrap();
-            settings.policy.members = voters();
+            settings.policy.members = members();
             settings.policy.managed_by = ManagedBy::K3s;
             settings.reset_program = home.join("k3s").display().to_string();
             host.gate.quick = Snapshots::new(records(store.clone(), "0123456789abcdef", "prod"));
@@ -70,21 +72,7 @@ impl Site {
             crate::sys::fs::rename_new(&built.join("member"), &settings.data_dir.join("member")).unwrap();
             hosts.push(host);
         }
-        let plan = Plan {
-            generation: Generation(1),
-            cause: PlanCause::Adopted,
-            request: None,
-            snapshot: None,
-            excluded: vec![],
-            voters: voters(),
-            token: String::new(),
-            cluster_id: before,
-            reset: false,
-            bump_revision: None,
-            seed: NodeName::new("cp1").unwrap(),
-            created: "2024-01-15T10:30:00Z".parse().unwrap(),
-            nonce: Nonce([1; 16]),
-        };
+        let plan = Plan { cluster_id: before, token: String::new(), ..sample_plan(1, PlanCause::Adopted, members()) };
         let site = Site { hosts, before, after, dir };
         site.plans().create(&plan).await.unwrap();
         site.hosts[0].snapshot("daily").await;
@@ -138,6 +126,23 @@ impl Site {
         Some(RollState::Stopped(REQUEST.into()))
     }
 
+    /// The plan of a reset by the first host, as it writes it.
+    async fn forced_plan(&self) -> Plan {
+        let mut plan = self.plans().plan(Generation(1)).await.unwrap().unwrap();
+        let snapshot = self.hosts[0].gate.snapshots.list().await.unwrap().latest().unwrap().manifest.clone();
+        plan.snapshot = Some(PlannedSnapshot {
+            name: snapshot.name.clone(),
+            generation: Generation(1),
+            revision: snapshot.revision,
+            raw_sha256: snapshot.raw.sha256,
+            raw_size: snapshot.raw.size,
+        });
+        (plan.generation, plan.cause, plan.request) = (Generation(2), PlanCause::Forced, Some(REQUEST.into()));
+        (plan.reset, plan.cluster_id) = (true, ClusterId(7));
+        self.plans().create(&plan).await.unwrap();
+        plan
+    }
+
     /// All three stand, and the first has restored and may start.
     async fn restored() -> Site {
         let site = Site::new().await;
@@ -174,7 +179,7 @@ async fn one_host_restores_through_the_program_and_the_others_wait_for_its_clust
     assert_eq!((plan.reset, plan.cluster_id, plan.request.as_deref()), (true, site.after, Some(REQUEST)));
     let recorded = site.plans().recorded_voters(Generation(2)).await.unwrap();
     let [(first, _)] = recorded.as_slice() else { panic!("{recorded:?}") };
-    assert_eq!((first.cluster_id, first.confirmed, first.voters.as_slice()), (Some(site.after), true, &voters()[..1]));
+    assert_eq!((first.cluster_id, first.confirmed, first.voters.as_slice()), (Some(site.after), true, &members()[..1]));
     // The others make room, and wait for the cluster: with nobody to see, for ever.
     for host in [1, 2] {
         let report = site.run(host).await;
@@ -307,18 +312,7 @@ async fn taken_back_before_the_reset(interrupted: bool) {
         site.run(host).await;
     }
     // The seed dies after its plan.
-    let mut plan = site.plans().plan(Generation(1)).await.unwrap().unwrap();
-    let snapshot = site.hosts[0].gate.snapshots.list().await.unwrap().latest().unwrap().manifest.clone();
-    plan.snapshot = Some(crate::core::plan::PlannedSnapshot {
-        name: snapshot.name.clone(),
-        generation: Generation(1),
-        revision: snapshot.revision,
-        raw_sha256: snapshot.raw.sha256,
-        raw_size: snapshot.raw.size,
-    });
-    (plan.generation, plan.cause, plan.request) = (Generation(2), PlanCause::Forced, Some(REQUEST.into()));
-    (plan.reset, plan.cluster_id) = (true, ClusterId(7));
-    site.plans().create(&plan).await.unwrap();
+    let plan = site.forced_plan().await;
     for host in [1, 2] {
         site.run(host).await;
         assert_eq!((site.hosts[host].cluster().await, site.entry(host).await), (None, Some(RollState::Empty)));
@@ -346,4 +340,29 @@ async fn taken_back_before_the_reset(interrupted: bool) {
         assert_ne!(site.entry(host).await, Some(RollState::Empty), "it is still counted as one without data");
     }
     assert_eq!(site.arguments(0), Vec::<String>::new());
+}
+
+/// The seed takes its mark after the command has looked: its cluster serves from then on, and nobody is barred from following it.
+#[tokio::test]
+async fn a_seed_that_marks_meanwhile_is_too_late_to_take_back() {
+    let site = Site::new().await;
+    let plan = site.forced_plan().await;
+    let at = site.hosts[0].gate.clock.now();
+    let (node, generation) = (plan.seed.clone(), plan.generation);
+    let mark = StartedMark { by: node.clone(), node, generation, purpose: MarkUse::Apply, nonce: Nonce([7; 16]), at };
+    let key = keys::started(generation, &mark.node);
+    let sealed = site.hosts[0].gate.snapshots.records().seal(RecordKind::Started, &key, generation, &mark).unwrap();
+    let late = site.hosts[0].store.clone();
+    site.hosts[0].store.on(move |operation, at| {
+        if operation == "put" && at == key {
+            late.set(&key, sealed.clone());
+        }
+        None
+    });
+    let by = NodeName::new("cp3").unwrap();
+    assert_eq!(take_back(&site.plans(), &by, at).await.unwrap(), TakenBack::TooLate(generation));
+    let marks: Vec<String> =
+        site.hosts[0].store.keys().into_iter().filter(|k| k.starts_with(&keys::started_folder(generation))).collect();
+    assert_eq!(marks, [keys::started(generation, &mark.node)], "the others were barred from a cluster that serves");
+    assert!(!site.hosts[0].store.keys().contains(&keys::cancelled(generation)));
 }

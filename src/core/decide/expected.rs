@@ -79,7 +79,7 @@ pub(super) fn timed_out(facts: &Facts, policy: &Policy, newest: &PlanFacts) -> b
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{blank, node, plan, policy, snapshot, voter, with_store};
+    use super::super::tests::{blank, node, plan, policy, snapshot, voter, waits, with_store};
     use super::*;
     use crate::core::decide::{Rule, decide};
     use crate::core::facts::{
@@ -87,18 +87,6 @@ mod tests {
     };
     use crate::core::model::{ClusterId, Generation, Nonce};
     use crate::core::plan::{PlanCause, VotersRecord};
-
-    fn entry(name: &str, waiting_seconds: u64) -> RollEntry {
-        RollEntry {
-            node: node(name),
-            peer_urls: voter(name).peer_urls,
-            state: RollState::Empty,
-            remembers: Generation(0),
-            remembers_cluster: false,
-            age_seconds: 5,
-            waiting_seconds,
-        }
-    }
 
     fn silent(url: &str) -> SilentEndpoint {
         let cause = Cause { code: CauseCode::NoAnswer, text: "no answer".into(), hint: None };
@@ -125,8 +113,8 @@ mod tests {
         store(&mut facts, |s| {
             s.snapshots = vec![snapshot("a", 1, 5)];
             s.plan = Some(plan(1, PlanCause::Init, None));
-            s.roll_call = vec![entry("new2", 900)];
-            s.own_entry = Some(entry("new1", 950));
+            s.roll_call = vec![waits("new2", 900)];
+            s.own_entry = Some(waits("new1", 950));
         });
         newest(&mut facts, |p| p.age_seconds = Some(1000));
         beat(&mut facts, 1000);
@@ -142,7 +130,7 @@ mod tests {
         ("nothing: restored, and the clock is named", |_, _| (), Rule::S2, &["generation 1 is lost rests on a clock"]),
         (
             "one waits for longer, and one for less",
-            |f, _| store(f, |s| s.roll_call.push(entry("new3", 960))),
+            |f, _| store(f, |s| s.roll_call.push(waits("new3", 960))),
             Rule::S2,
             &[],
         ),
@@ -150,8 +138,8 @@ mod tests {
             "this one is the last of three",
             |f, _| {
                 store(f, |s| {
-                    s.roll_call.push(entry("new3", 960));
-                    s.own_entry = Some(entry("new1", 10));
+                    s.roll_call.push(waits("new3", 960));
+                    s.own_entry = Some(waits("new1", 10));
                 });
             },
             Rule::C1,
@@ -164,8 +152,8 @@ mod tests {
             "three wait equally long: the names decide, the same for all",
             |f, _| {
                 store(f, |s| {
-                    s.roll_call = vec![entry("new0", 900), entry("new00", 900)];
-                    s.own_entry = Some(entry("new1", 900));
+                    s.roll_call = vec![waits("new0", 900), waits("new00", 900)];
+                    s.own_entry = Some(waits("new1", 900));
                 });
             },
             Rule::C1,
@@ -175,8 +163,8 @@ mod tests {
             "an entry that is too old takes no place",
             |f, _| {
                 store(f, |s| {
-                    s.roll_call.push(RollEntry { age_seconds: 61, ..entry("new3", 5000) });
-                    s.own_entry = Some(entry("new1", 10));
+                    s.roll_call.push(RollEntry { age_seconds: 61, ..waits("new3", 5000) });
+                    s.own_entry = Some(waits("new1", 10));
                 });
             },
             Rule::S2,
@@ -271,7 +259,7 @@ mod tests {
             "an old host stands there without data under its old name",
             |f, _| {
                 f.live.silent.truncate(1);
-                store(f, |s| s.roll_call = vec![entry("old2", 900)]);
+                store(f, |s| s.roll_call = vec![waits("old2", 900)]);
             },
             Rule::S2,
             &["rests on a clock"],
@@ -334,9 +322,9 @@ mod tests {
             let mut facts = blank();
             facts.waited_seconds = 1000;
             store(&mut facts, |s| {
-                s.own_entry = own.map(|waiting| entry("me", waiting));
-                s.roll_call = others.iter().map(|(name, waiting)| entry(name, *waiting)).collect();
-                s.roll_call.push(RollEntry { state: RollState::Withdrawn, ..entry("gone", 5000) });
+                s.own_entry = own.map(|waiting| waits("me", waiting));
+                s.roll_call = others.iter().map(|(name, waiting)| waits(name, *waiting)).collect();
+                s.roll_call.push(RollEntry { state: RollState::Withdrawn, ..waits("gone", 5000) });
             });
             let policy = Policy { node: node("me"), members: vec![voter("me")], expected_members: Some(2), ..policy() };
             let mut names: Vec<_> =

@@ -5,8 +5,11 @@
 
 mod cluster;
 mod expected;
+mod lives;
 mod local;
+mod requests;
 mod roll_call;
+mod start_flags;
 mod store;
 mod verdict;
 
@@ -23,15 +26,15 @@ const RULES: [(Rule, RuleFn); 28] = [
     (Rule::B0, local::not_yet_control_plane),
     (Rule::D0, local::in_use),
     (Rule::D1, local::local_unknown),
-    (Rule::F0, local::request_without_store),
-    (Rule::F1, local::follow_forced_plan),
-    (Rule::F2, local::force_plan),
+    (Rule::F0, requests::request_without_store),
+    (Rule::F1, requests::follow_forced_plan),
+    (Rule::F2, requests::force_plan),
     (Rule::J1, local::resume),
     (Rule::D2, local::damaged_or_foreign),
     (Rule::D3, local::cancelled_since),
-    (Rule::D4, cluster::removed),
-    (Rule::D5, cluster::superseded),
-    (Rule::D6, cluster::split_lives),
+    (Rule::D4, lives::removed),
+    (Rule::D5, lives::superseded),
+    (Rule::D6, lives::split_lives),
     (Rule::D7, local::healthy),
     (Rule::P1, store::unknown),
     (Rule::L1, cluster::join),
@@ -156,7 +159,7 @@ pub fn decide_without(facts: &Facts, policy: &Policy, left_out: &[Rule]) -> Verd
     for e in facts.attempts.excluded.iter().filter(|e| !verdict.because.contains(&e.why)) {
         notes.push(format!("snapshot {} was passed over: {}", e.name, e.why));
     }
-    if let Some(refused) = local::start_flags_disagree(&look, &verdict) {
+    if let Some(refused) = start_flags::start_flags_disagree(&look, &verdict) {
         verdict = refused;
     }
     if let (Decision::MakePlan(_), Some(newest)) = (&verdict.decision, look.plan())
@@ -169,9 +172,9 @@ pub fn decide_without(facts: &Facts, policy: &Policy, left_out: &[Rule]) -> Verd
         ));
     }
     notes.extend(store::stale_pin(&look));
-    notes.extend(local::forced_plan_left(&look));
-    notes.extend(cluster::stranger(&look));
-    notes.extend(local::done_requests(&look));
+    notes.extend(requests::forced_plan_left(&look));
+    notes.extend(lives::stranger(&look));
+    notes.extend(requests::done_requests(&look));
     notes.extend(facts.remarks.iter().cloned());
     notes.append(&mut verdict.notes);
     verdict.notes = notes;

@@ -1,6 +1,7 @@
 //! C1: whether enough hosts stand without data, so that no older life can serve; and what to say when they do not.
 
-use super::cluster::{expected, missing_members, present, recorded};
+use super::cluster::{expected, missing_members, present};
+use super::lives::recorded;
 use super::{Look, Rule, Verdict, WaitReason};
 use crate::core::plan::majority;
 

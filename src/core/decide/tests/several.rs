@@ -25,15 +25,7 @@ fn planned(generation: u64, cause: PlanCause, restores: Option<&str>, of: &[&str
 }
 
 fn stands(name: &str) -> RollEntry {
-    RollEntry {
-        node: node(name),
-        peer_urls: voter(name).peer_urls,
-        state: RollState::Empty,
-        remembers: Generation(0),
-        remembers_cluster: false,
-        age_seconds: 5,
-        waiting_seconds: 30,
-    }
+    waits(name, 30)
 }
 
 fn members(names: &[&str]) -> Vec<LocalVoter> {
