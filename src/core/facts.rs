@@ -451,6 +451,18 @@ pub struct StartFlags {
     /// kubeadm: the static pod manifest is there.
     #[serde(default)]
     pub manifest_present: Option<bool>,
+    /// The etcd that will start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd_version: Option<Observed<LocalEtcd>>,
+}
+
+/// The program that will start as etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalEtcd {
+    /// Its version, as in `3.5.16`.
+    pub version: String,
+    /// What told that: a program, or a manifest.
+    pub found_in: String,
 }
 
 /// What this run of the bootstrap has tried already.
