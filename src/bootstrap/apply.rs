@@ -3,6 +3,7 @@
 //! Order for a restore: fetch, verify, build, inspect, fsync, seal (`build`), then plan, then started mark, memory, quarantine, rename into place (the
 //! commit point), environment file, consumed request.
 
+use super::etcd_version;
 use super::build::{self, Order, blocking};
 use super::owner::Owners;
 use super::run::Bootstrap;
@@ -116,6 +117,7 @@ impl Bootstrap {
                 if let Some(why) = fact.and_then(|f| select::ineligible(f, true, storage)) {
                     return Err(Error::new(Kind::Verification, format!("{name} cannot be restored: {why}")).into());
                 }
+                etcd_version::takes(facts, name)?;
                 let m = self.snapshots.resolve(name.as_str()).await?;
                 let life = store.and_then(|s| s.life_of(m.cluster_id));
                 Some(PlannedSnapshot {
@@ -260,6 +262,9 @@ impl Bootstrap {
         };
         if plan.reset {
             return self.apply_reset(&plan, facts, decision).await;
+        }
+        if let Some(snapshot) = &plan.snapshot {
+            etcd_version::takes(facts, &snapshot.name)?;
         }
         let staging_dir = staging::path(&settings.data_dir, generation);
         let seal = match staging::read_seal(&staging_dir)? {

@@ -79,10 +79,12 @@ pub fn ineligible(s: &SnapshotFact, by_name: bool, newest_storage: Option<&str>)
 
 /// Why an etcd cannot take data of this storage version.
 pub fn too_old(storage: &str, etcd: &LocalEtcd) -> String {
-    format!(
-        "its storage version is {storage}, and the etcd of this host is {} ({}): one before 3.6 would serve such data and write to it, without a word",
-        etcd.version, etcd.found_in
-    )
+    // Tried with 3.4.23, 3.5.30 and 3.6.16.
+    let then = match newer("3.6", &etcd.version) {
+        true => "which would serve such data and write to it, without a word",
+        false => "which does not start on it",
+    };
+    format!("its storage version is {storage}, and the etcd here is {} ({}), {then}", etcd.version, etcd.found_in)
 }
 
 /// The release of a version: `3.6` of `3.6.0`.

@@ -110,6 +110,13 @@ impl MinIo {
         self.ca.ca_file()
     }
 
+    /// Uploads in parts that are neither complete nor aborted, as they lie on its disk.
+    pub fn unfinished_uploads(&self) -> Vec<String> {
+        let entries = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path());
+        let objects = entries(self.dir.path().join("data/.minio.sys/multipart"));
+        objects.flat_map(entries).map(|path| path.display().to_string()).collect()
+    }
+
     /// What it printed so far.
     pub fn output(&self) -> String {
         self.process.as_ref().map(Process::output).unwrap_or_default()

@@ -11,9 +11,12 @@ use crate::support::{
     ETCD_3_4, ETCD_3_6, ETCD_3_7, ETCD_LATEST, EtcdOptions, EtcdProcess, Fill, Lifeboat, dump, tools,
 };
 
-/// PATH with the programs of one release, or with none.
+/// PATH with the etcd of one release, or with none.
 fn path_with(version: Option<&str>) -> String {
-    version.map_or("/nonexistent".to_owned(), |v| tools::etcd(v, "etcd").parent().unwrap().display().to_string())
+    let path = std::env::var_os("PATH").unwrap();
+    let without = std::env::split_paths(&path).filter(|dir| !dir.join("etcd").exists());
+    let first = version.map(|v| tools::etcd(v, "etcd").parent().unwrap().to_owned());
+    std::env::join_paths(first.into_iter().chain(without)).unwrap().into_string().unwrap()
 }
 
 fn by_file(file: &Path, data: &Path, path: Option<&str>) -> Lifeboat {

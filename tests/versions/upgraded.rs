@@ -36,10 +36,20 @@ async fn a_lost_host_with_an_etcd_that_is_too_old_waits_and_takes_no_older_snaps
             manifest["storage_version"].as_str() == Some(storage.as_str())
         });
         let before = dump(&etcd).await;
-        host.lose(etcd);
-
         let configured = fs::read_to_string(host.config()).unwrap();
         fs::write(host.config(), with_program(&configured, &tools::etcd(old, "etcd"))).unwrap();
+
+        // A request on a host with data: it is not done, and the host starts with what it has.
+        let mut etcd = etcd;
+        etcd.stop();
+        host.run(&["restore-once", &later]).ok();
+        let report = host.bootstrap();
+        assert_eq!(rules(&report), ["D7"]);
+        let notes = report["verdict"]["notes"].to_string();
+        assert!(notes.contains("was NOT done") && notes.contains(&storage) && notes.contains(old), "{notes}");
+        host.run(&["restore-once", "--cancel"]).ok();
+        host.lose_disks();
+
         let refused = host.run(&["bootstrap", "--deadline", "60s", "-o", "json"]).exits_with(3).json();
         let verdict = &refused["verdict"];
         println!("{}\nhint: {}", verdict["because"].as_str().unwrap(), verdict["hint"].as_str().unwrap());
