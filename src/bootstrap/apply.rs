@@ -3,8 +3,8 @@
 //! Order for a restore: fetch, verify, build, inspect, fsync, seal (`build`), then plan, then started mark, memory, quarantine, rename into place (the
 //! commit point), environment file, consumed request.
 
-use super::etcd_version;
 use super::build::{self, Order, blocking};
+use super::etcd_version;
 use super::owner::Owners;
 use super::run::Bootstrap;
 use super::{data_dir, environment, events, lock, staging};

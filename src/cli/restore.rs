@@ -11,10 +11,10 @@ use super::args::RestoreArgs;
 use super::progress::Progress;
 use super::render::{self, Printer};
 use super::wire::Wire;
-use crate::datadir::restore::{self, Built, Expected, RestoreSpec};
-use crate::datadir::urls::parse_initial_cluster;
 use crate::core::facts::{LocalEtcd, Observed};
 use crate::core::select;
+use crate::datadir::restore::{self, Built, Expected, RestoreSpec};
+use crate::datadir::urls::parse_initial_cluster;
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::failpoint;
 use crate::snapshot::fetch;
@@ -99,7 +99,9 @@ impl Target<'_> {
         match self.version().await {
             Observed::Known(etcd) if select::newer(storage, &etcd.version) => {
                 Err(Error::new(Kind::Refused, format!("{what} is not restored: {}", select::too_old(storage, &etcd)))
-                    .hint(format!("install etcd {release} or newer, or say which one will run on it: --etcd-version {release}")))
+                    .hint(format!(
+                        "install etcd {release} or newer, or say which one will run on it: --etcd-version {release}"
+                    )))
             }
             Observed::Known(_) => Ok(()),
             Observed::Unknown(cause) => {

@@ -86,8 +86,7 @@ async fn ask(program: &Path) -> Observed<LocalEtcd> {
         let text = format!("{shown} can be changed by other users, so that it is not run to ask for its version");
         return Observed::unknown(CauseCode::Denied, text);
     }
-    let stamp =
-        Stamp(program.to_owned(), [meta.dev(), meta.ino(), meta.size()], (meta.mtime(), meta.mtime_nsec()));
+    let stamp = Stamp(program.to_owned(), [meta.dev(), meta.ino(), meta.size()], (meta.mtime(), meta.mtime_nsec()));
     let last = || LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some((_, known)) = last().as_ref().filter(|(of, _)| *of == stamp) {
         return Observed::Known(known.clone());
@@ -165,7 +164,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("etcd");
         let write = |script: &str, mode: u32| {
-            std::fs::write(&program, format!("#!/bin/sh\necho x >>{}/asked\n{script}\n", dir.path().display())).unwrap();
+            std::fs::write(&program, format!("#!/bin/sh\necho x >>{}/asked\n{script}\n", dir.path().display()))
+                .unwrap();
             std::fs::set_permissions(&program, std::fs::Permissions::from_mode(mode)).unwrap();
         };
         let asked = || std::fs::read_to_string(dir.path().join("asked")).unwrap_or_default().lines().count();

@@ -1,13 +1,14 @@
 //! The contract on MinIO, over TLS, and what is left of it on rclone, which ignores the conditions of writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_lifeboat::catalog::probe::{self, Conditions};
 use etcd_lifeboat::catalog::records::Records;
 use etcd_lifeboat::core::model::{ClusterName, NodeName, Nonce};
 use etcd_lifeboat::crypto::{Keyring, Token};
 use etcd_lifeboat::error::Kind;
-use etcd_lifeboat::ports::ObjectStore;
+use etcd_lifeboat::ports::{ObjectStore, PutMode};
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 
@@ -52,7 +53,26 @@ async fn minio_keeps_the_contract() {
         ca_file: Some(server.ca_file()),
         refuses_writes_to_missing: true,
     };
-    suite::run(&OnMinIo { s3, server }).await;
+    let place = OnMinIo { s3, server };
+    unfinished_uploads_are_seen(&place).await;
+    suite::run(&place).await;
+}
+
+/// What looks for leftovers finds an upload that is under way.
+async fn unfinished_uploads_are_seen(place: &OnMinIo) {
+    let store = place.store("under way", 1000);
+    let (_dir, path, sha256) = suite::file(&suite::content(60 << 20));
+    let upload = store.put_file("k", &path, &sha256, PutMode::CreateOnly, &|_| ());
+    let seen = async {
+        while place.leftovers().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::select! {
+        () = seen => {}
+        done = upload => panic!("no unfinished upload was seen: {done:?}"),
+    }
+    store.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

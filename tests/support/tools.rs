@@ -38,7 +38,7 @@ pub fn is_built(name: &str) -> bool {
     if !there {
         let required = std::env::var("LIFEBOAT_REQUIRE_GO").is_ok_and(|v| v == "1");
         assert!(!required, "{name} is not among the tools; run: make tools, with 'go' on PATH");
-        println!("left out: {name} is built by Go, and is not there");
+        eprintln!("left out: {name} is built by Go, and is not there");
     }
     there
 }

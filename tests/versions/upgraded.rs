@@ -70,7 +70,8 @@ async fn a_lost_host_with_an_etcd_that_is_too_old_waits_and_takes_no_older_snaps
         // A person may go back, by name: that data is of the older release.
         host.lose(etcd);
         host.version = old.to_owned();
-        let pinned = format!("{configured}\n").replace("[bootstrap]\n", &format!("[bootstrap]\nsnapshot = \"{earlier}\"\n"));
+        let pinned =
+            format!("{configured}\n").replace("[bootstrap]\n", &format!("[bootstrap]\nsnapshot = \"{earlier}\"\n"));
         fs::write(host.config(), with_program(&pinned, &tools::etcd(old, "etcd"))).unwrap();
         assert_eq!(rules(&host.bootstrap()), ["S1", "R1", "D7"]);
         let back = dump(&host.start_gated()).await;

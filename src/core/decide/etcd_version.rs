@@ -52,3 +52,73 @@ pub(super) fn not_known(look: &Look<'_>, verdict: &Verdict) -> Option<String> {
         select::release(storage)
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::core::decide::tests::{blank, policy, snapshot};
+    use crate::core::decide::{Decision, RefuseReason, Rule, Verdict, decide};
+    use crate::core::facts::{CauseCode, Facts, LocalEtcd, Observed, Request, RequestSource, StartFlags, StoreFacts};
+
+    /// An older snapshot of any etcd, and the newest of `storage`.
+    fn lost(storage: Option<&str>, etcd: Option<Observed<LocalEtcd>>) -> Facts {
+        let mut newest = snapshot("newest", 0, 9);
+        newest.manifest.as_mut().unwrap().storage_version = storage.map(str::to_owned);
+        let snapshots = vec![snapshot("older", 0, 5), newest];
+        Facts {
+            store: Observed::Known(StoreFacts { snapshots, ..StoreFacts::default() }),
+            start: Observed::Known(StartFlags { etcd_version: etcd, ..StartFlags::default() }),
+            ..blank()
+        }
+    }
+
+    fn etcd(version: &str) -> Option<Observed<LocalEtcd>> {
+        Some(Observed::Known(LocalEtcd { version: version.into(), found_in: "/usr/bin/etcd".into() }))
+    }
+
+    fn says_not_known(verdict: &Verdict) -> bool {
+        verdict.notes.iter().any(|n| n.contains("newest needs etcd 3.6 or newer") && n.contains("not known"))
+    }
+
+    #[test]
+    fn the_newest_snapshot_is_restored_or_nothing() {
+        let unknown = || Some(Observed::unknown(CauseCode::NoAnswer, "no answer"));
+        for (storage, local, too_old, not_known) in [
+            (None, etcd("3.4.23"), false, false),
+            (Some("3.6.0"), etcd("3.6.0"), false, false),
+            (Some("3.6.0"), etcd("3.10.1"), false, false),
+            (Some("3.6.0"), etcd("3.5.30"), true, false),
+            (Some("3.7.0"), etcd("3.6.16"), true, false),
+            (Some("3.6.0"), unknown(), false, true),
+            (Some("3.6.0"), None, false, true),
+            (None, unknown(), false, false),
+        ] {
+            let case = format!("{storage:?} under {local:?}");
+            let verdict = decide(&lost(storage, local), &policy());
+            assert_eq!(says_not_known(&verdict), not_known, "{case}: {verdict:?}");
+            if too_old {
+                let refused = Decision::Refuse { reason: RefuseReason::EtcdTooOld };
+                assert_eq!((verdict.rule, &verdict.decision), (Rule::J0, &refused), "{case}");
+                assert!(verdict.hint.is_some_and(|h| h.contains("install etcd 3.")), "{case}");
+            } else {
+                let Decision::MakePlan(draft) = verdict.decision else { panic!("{case}: {verdict:?}") };
+                assert_eq!(draft.snapshot.unwrap().as_str(), "newest", "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_keeps_only_a_host_without_data_down() {
+        let request = Request {
+            id: "r".into(),
+            snapshot: "newest".into(),
+            found_in: "a file".into(),
+            source: RequestSource::File,
+        };
+        let mut facts = lost(Some("3.6.0"), etcd("3.5.30"));
+        facts.request = Observed::Known(Some(request));
+        assert_eq!(decide(&facts, &policy()).rule, Rule::J0);
+        facts.data_dir = Observed::Known(crate::core::decide::tests::healthy(7));
+        let verdict = decide(&facts, &policy());
+        assert!(matches!(verdict.decision, Decision::MakePlan(_)), "its step fails, and it goes on: {verdict:?}");
+    }
+}
