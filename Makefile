@@ -26,8 +26,9 @@ demo: cargo tools ## the whole story in two minutes: snapshots, a lost host, the
 	tests/demo.sh
 
 # Most tests wait for real processes most of their time, so that there are more of them at once than there are cores.
-test: cargo tools ## all tests: units, real etcd of three releases, real S3 servers
+test: cargo tools ## all tests: units, real etcd of five releases, real S3 servers
 	RUST_TEST_THREADS=$(or $(RUST_TEST_THREADS),4) cargo test --no-fail-fast $(FEATURES)
+	@tests/support/fetch-tools.sh left-out
 
 soak: cargo tools ## random faults on three hosts: ROUNDS=200 SEED=any number
 	LIFEBOAT_ROUNDS=$(or $(ROUNDS),200) LIFEBOAT_SEED=$(SEED) cargo test $(FEATURES) --test several whatever_happens -- --nocapture
@@ -78,7 +79,7 @@ cargo-deb:
 	@$(TOOLS)/cargo/bin/cargo-deb --version 2>/dev/null | grep -qx '$(CARGO_DEB)' || \
 	  cargo install cargo-deb --version $(CARGO_DEB) --locked --no-default-features --root $(TOOLS)/cargo
 
-tools: ## etcd 3.4, 3.5 and SeaweedFS, into $LIFEBOAT_TOOLS (default ~/.cache/etcd-lifeboat/tools)
+tools: ## etcd 3.4 to 3.7 and S3 servers, into $LIFEBOAT_TOOLS (default ~/.cache/etcd-lifeboat/tools)
 	@tests/support/fetch-tools.sh
 
 cargo:

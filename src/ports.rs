@@ -12,8 +12,8 @@ pub use etcd::{
     Peer, PeerAnswer, Promoted, SnapshotStream,
 };
 pub use store::{
-    ByteStream, EarlyUpload, Fetched, GrowingFile, ObjectKey, ObjectMeta, ObjectStore, Opened, Page, PutMode, StoreError,
-    StoreErrorKind, StoreResult, Swept,
+    ByteStream, EarlyUpload, Fetched, GrowingFile, ObjectKey, ObjectMeta, ObjectStore, Opened, Page, PutMode,
+    StoreError, StoreErrorKind, StoreResult, Swept,
 };
 
 use crate::core::model::Timestamp;

@@ -12,6 +12,8 @@ mod credentials;
 mod faults;
 #[path = "store_contract/messages.rs"]
 mod messages;
+#[path = "store_contract/minio_rclone.rs"]
+mod minio_rclone;
 #[path = "store_contract/parts.rs"]
 mod parts;
 #[path = "store_contract/places.rs"]

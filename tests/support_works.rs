@@ -7,11 +7,11 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use support::{ETCD_LATEST, ETCD_VERSIONS, EtcdOptions, EtcdProcess, Fill, Lifeboat, TestCa, Weed, dump};
+use support::{ETCD_LATEST, EtcdOptions, EtcdProcess, Fill, Lifeboat, TestCa, Weed, dump};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_etcd_is_filled_dumped_killed_and_restarted() {
-    for version in ETCD_VERSIONS {
+    for version in support::tools::etcd_versions() {
         let mut etcd = EtcdProcess::start(version);
         assert!(etcd.etcdctl(&["version"]).contains(version));
         let fill = Fill { keys: 600, large: 1, compact: true, seed: 7 };

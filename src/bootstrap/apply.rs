@@ -4,6 +4,7 @@
 //! commit point), environment file, consumed request.
 
 use super::build::{self, Order, blocking};
+use super::etcd_version;
 use super::owner::Owners;
 use super::run::Bootstrap;
 use super::{data_dir, environment, events, lock, staging};
@@ -86,6 +87,9 @@ impl Bootstrap {
         };
         if plan.reset {
             return self.apply_reset(&plan, facts, decision).await;
+        }
+        if let Some(snapshot) = &plan.snapshot {
+            etcd_version::takes(facts, &snapshot.name)?;
         }
         let staging_dir = staging::path(&settings.data_dir, generation);
         let seal = match staging::read_seal(&staging_dir)? {

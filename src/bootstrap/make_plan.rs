@@ -2,6 +2,7 @@
 
 use super::apply::{Step, StepResult};
 use super::build::{self, Order};
+use super::etcd_version;
 use super::owner::Owners;
 use super::run::Bootstrap;
 use super::{data_dir, events, staging};
@@ -77,6 +78,7 @@ impl Bootstrap {
                 if let Some(why) = fact.and_then(|f| select::ineligible(f, true, storage)) {
                     return Err(Error::new(Kind::Verification, format!("{name} cannot be restored: {why}")).into());
                 }
+                etcd_version::takes(facts, name)?;
                 let m = self.snapshots.resolve(name.as_str()).await?;
                 let life = store.and_then(|s| s.life_of(m.cluster_id));
                 Some(PlannedSnapshot {

@@ -10,6 +10,7 @@ mod cancel;
 mod data_dir;
 mod discover;
 mod environment;
+mod etcd_version;
 mod events;
 mod gather;
 mod history;

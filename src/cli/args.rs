@@ -199,6 +199,9 @@ pub struct RestoreArgs {
     /// List of this member's peer URLs to advertise to the rest of the cluster
     #[arg(long, default_value = "http://localhost:2380", value_delimiter = ',')]
     pub initial_advertise_peer_urls: Vec<String>,
+    /// Version of the etcd that will run on it, when that is not the one of this host; an older one than the snapshot's is refused
+    #[arg(long, value_name = "VERSION")]
+    pub etcd_version: Option<String>,
     /// Accept a file without the digest that 'etcdctl snapshot save' appends, such as a copied member/snap/db
     #[arg(long)]
     pub skip_hash_check: bool,

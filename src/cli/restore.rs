@@ -11,6 +11,8 @@ use super::args::RestoreArgs;
 use super::progress::Progress;
 use super::render::{self, Printer};
 use super::wire::Wire;
+use crate::core::facts::{LocalEtcd, Observed};
+use crate::core::select;
 use crate::datadir::restore::{self, Built, Expected, RestoreSpec};
 use crate::datadir::urls::parse_initial_cluster;
 use crate::error::{Error, Kind, Result, ResultExt};
@@ -49,13 +51,14 @@ pub(super) async fn run(config: Option<&Path>, args: &RestoreArgs, printer: &Pri
     // What is wrong with the words is said before anything is fetched.
     restore::ids(&spec).map_err(|e| e.of_kind(Kind::Usage))?;
     restore::check_target(&data_dir, args.wal_dir.as_deref())?;
-    let (source, expected, what) = open(config, args, &data_dir).await?;
+    let target = Target { config, named: args.etcd_version.as_deref() };
+    let (source, expected, what) = open(&target, args, &data_dir).await?;
 
     let existed = data_dir.is_dir();
     fs::create_dir_all(&data_dir, 0o700)?;
     let staging = data_dir.join(STAGING);
     fs::remove_scratch(&staging)?;
-    let result = build_and_install(source, expected, args, &staging, &data_dir, spec).await;
+    let result = build_and_install(source, expected, args, &staging, &data_dir, spec, &target).await;
     let result = result.map_err(|e| explain(e, &what, &data_dir));
     if result.is_err() {
         discard(&staging, &data_dir, existed);
@@ -72,10 +75,54 @@ pub(super) async fn run(config: Option<&Path>, args: &RestoreArgs, printer: &Pri
 
 type Source = Box<dyn Read + Send>;
 
+/// The etcd that will run on what is restored.
+struct Target<'a> {
+    config: Option<&'a Path>,
+    /// Its version, as a person said it.
+    named: Option<&'a str>,
+}
+
+impl Target<'_> {
+    async fn version(&self) -> Observed<LocalEtcd> {
+        if let Some(version) = self.named {
+            return Observed::Known(LocalEtcd { version: version.to_owned(), found_in: "--etcd-version".to_owned() });
+        }
+        // A file is restored on hosts without a configuration, too.
+        let wire = Wire::by_hand(self.config).ok();
+        crate::setup::etcd_version(wire.as_ref().map(Wire::settings)).await
+    }
+
+    /// Whether that etcd can take data of this storage version, which etcd 3.6 was the first to write down.
+    async fn takes(&self, what: &str, storage: Option<&str>) -> Result<()> {
+        let Some(storage) = storage else { return Ok(()) };
+        let release = select::release(storage);
+        match self.version().await {
+            Observed::Known(etcd) if select::newer(storage, &etcd.version) => {
+                Err(Error::new(Kind::Refused, format!("{what} is not restored: {}", select::too_old(storage, &etcd)))
+                    .hint(format!(
+                        "install etcd {release} or newer, or say which one will run on it: --etcd-version {release}"
+                    )))
+            }
+            Observed::Known(_) => Ok(()),
+            Observed::Unknown(cause) => {
+                render::warn(&format!(
+                    "{what} needs etcd {release} or newer, and which one will run on it is not known: {}",
+                    cause.text
+                ));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn from_file(snapshot: &str) -> bool {
+    Path::new(snapshot).is_file()
+}
+
 /// A path that exists is a file; everything else is a name in the store.
-async fn open(config: Option<&Path>, args: &RestoreArgs, data_dir: &Path) -> Result<(Source, Expected, String)> {
+async fn open(target: &Target<'_>, args: &RestoreArgs, data_dir: &Path) -> Result<(Source, Expected, String)> {
     let path = Path::new(&args.snapshot);
-    if path.is_file() {
+    if from_file(&args.snapshot) {
         let mut near = data_dir;
         while !near.exists() {
             near = fs::parent(near);
@@ -87,8 +134,9 @@ async fn open(config: Option<&Path>, args: &RestoreArgs, data_dir: &Path) -> Res
         return Err(Error::new(Kind::NotFound, format!("there is no file {}", args.snapshot))
             .hint("give a snapshot file, or the name of a snapshot as 'lifeboat ls' shows it"));
     }
-    let snapshots = Wire::by_hand(config)?.snapshots()?;
+    let snapshots = Wire::by_hand(target.config)?.snapshots()?;
     let manifest = snapshots.resolve(&args.snapshot).await?;
+    target.takes(manifest.name.as_str(), manifest.storage_version.as_deref()).await?;
     let expected = Expected::from(&manifest);
     let reader = fetch::open_raw(&snapshots, &manifest).await?.ahead()?;
     Ok((Box::new(reader), expected, manifest.name.to_string()))
@@ -101,6 +149,7 @@ async fn build_and_install(
     staging: &Path,
     data_dir: &Path,
     spec: RestoreSpec,
+    target: &Target<'_>,
 ) -> Result<Built> {
     let progress = Progress::new("restoring", std::sync::Arc::new(SystemClock::new()));
     let (mut reader, watch) = Watched::new(source);
@@ -117,6 +166,9 @@ async fn build_and_install(
     };
     progress.end();
     let built = built.or_fail(Kind::Internal, || "the restore was interrupted")?.map_err(|e| watch.explain(e))?;
+    if from_file(&args.snapshot) {
+        target.takes(&args.snapshot, built.storage_version.as_deref()).await?;
+    }
     failpoint!("restore.built");
     let (from, to, wal) = (staging.to_path_buf(), data_dir.to_path_buf(), args.wal_dir.clone());
     tokio::task::spawn_blocking(move || restore::install(&from, &to, wal.as_deref()))

@@ -49,6 +49,7 @@ pub(super) struct Node {
 pub(super) struct Etcd {
     pub(super) managed_by: super::settings::ManagedBy,
     pub(super) unit: String,
+    pub(super) program: String,
     pub(super) reset_program: String,
     pub(super) data_dir: String,
     pub(super) wal_dir: String,

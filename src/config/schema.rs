@@ -91,6 +91,7 @@ pub(super) const KEYS: &[Key] = &[
     key("node.scheduling", Shape::Choice(&["idle", "batch", "normal"]), r#""idle""#),
     key("etcd.managed_by", Shape::Choice(&["systemd", "kubeadm", "k3s", "rke2"]), r#""systemd""#),
     key("etcd.unit", Shape::Service, r#""""#),
+    key("etcd.program", Shape::Path, r#""""#),
     key("etcd.reset_program", Shape::Path, r#""""#),
     key("etcd.data_dir", Shape::Path, r#""/var/lib/etcd""#),
     key("etcd.wal_dir", Shape::Path, r#""""#),

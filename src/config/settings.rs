@@ -145,6 +145,8 @@ pub struct Etcd {
     pub managed_by: ManagedBy,
     /// The systemd unit that starts it, and that waits for the gate.
     pub unit: String,
+    /// etcd itself, to be asked for its version; none: what the unit starts.
+    pub program: Option<PathBuf>,
     /// The program that restores on k3s and rke2; empty: that of `managed_by`, as it is found in PATH.
     pub reset_program: String,
     /// Its data dir; `member/` is inside. Its owner is that of etcd.

@@ -8,7 +8,7 @@ mod store;
 
 use serde::{Deserialize, Serialize};
 
-pub use host::{Aside, DataDir, DirOwner, LocalMember, LocalVoter, Memory, Staging, StartFlags};
+pub use host::{Aside, DataDir, DirOwner, LocalEtcd, LocalMember, LocalVoter, Memory, Staging, StartFlags};
 pub use store::{
     Configuration, HeartbeatFact, Life, PlanFacts, ROLL_CALL_TTL_SECONDS, RollEntry, RollState, StoreFacts,
 };

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::LocalEtcd;
 use super::model::{ClusterId, Generation, Revision, Sha256, SnapshotName, Timestamp};
 use super::plan::{Excluded, Voter};
 
@@ -76,7 +77,23 @@ pub fn ineligible(s: &SnapshotFact, by_name: bool, newest_storage: Option<&str>)
     }
 }
 
-fn newer(a: &str, b: &str) -> bool {
+/// Why an etcd cannot take data of this storage version.
+pub fn too_old(storage: &str, etcd: &LocalEtcd) -> String {
+    // Tried with 3.4.23, 3.5.30 and 3.6.16.
+    let then = match newer("3.6", &etcd.version) {
+        true => "which would serve such data and write to it, without a word",
+        false => "which does not start on it",
+    };
+    format!("its storage version is {storage}, and the etcd here is {} ({}), {then}", etcd.version, etcd.found_in)
+}
+
+/// The release of a version: `3.6` of `3.6.0`.
+pub fn release(version: &str) -> String {
+    version.split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+/// Whether a version is of a newer release than another. What cannot be read is not.
+pub fn newer(a: &str, b: &str) -> bool {
     let parse = |v: &str| -> Option<(u32, u32)> {
         let mut parts = v.split('.');
         Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))

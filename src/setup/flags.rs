@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::{ManagedBy, Settings};
 use crate::core::facts::{CauseCode, Observed, StartFlags};
 
+use super::etcd_version;
 use super::judge::environment_is_given;
 use super::machine::{Disk, Machine};
 use super::start::{Start, certain};
@@ -31,7 +32,11 @@ pub async fn start_flags(settings: &Settings) -> Observed<StartFlags> {
     };
     let unit = match settings.etcd.managed_by {
         ManagedBy::Systemd if !systemctl::is_running() => {
-            return Observed::unknown(CauseCode::NotLooked, "systemd does not run this host");
+            let etcd_version = etcd_version::of_start(settings, None).await;
+            if etcd_version.known().is_none() {
+                return Observed::unknown(CauseCode::NotLooked, "systemd does not run this host");
+            }
+            return Observed::Known(StartFlags { etcd_version: Some(etcd_version), ..StartFlags::default() });
         }
         ManagedBy::Systemd => match tokio::time::timeout(LIMIT, systemctl::etcd_unit(&settings.etcd.unit)).await {
             Ok(Ok(unit)) => unit,
@@ -41,7 +46,10 @@ pub async fn start_flags(settings: &Settings) -> Observed<StartFlags> {
         _ => None,
     };
     match machine.start(settings, unit) {
-        Ok(start) => Observed::Known(facts(settings, start.as_ref(), present, &machine)),
+        Ok(start) => {
+            let etcd_version = Some(etcd_version::of_start(settings, start.as_ref()).await);
+            Observed::Known(StartFlags { etcd_version, ..facts(settings, start.as_ref(), present, &machine) })
+        }
         Err(e) => Observed::unknown(CauseCode::LocalIo, e.one_line()),
     }
 }
@@ -95,5 +103,6 @@ pub(super) fn facts(
         initial_cluster: set("initial-cluster"),
         initial_cluster_state: set("initial-cluster-state"),
         manifest_present,
+        etcd_version: None,
     }
 }

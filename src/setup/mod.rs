@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 
 mod drop_ins;
+mod etcd_version;
 mod flags;
 mod judge;
 mod machine;
@@ -30,6 +31,7 @@ mod tests;
 mod units_tests;
 
 pub use drop_ins::{remove, ungiven};
+pub use etcd_version::etcd_version;
 pub use flags::start_flags;
 pub use named_files::BARE_NAMES;
 

@@ -176,6 +176,12 @@ impl Start {
         by_flag.or_else(|| self.variable(flag).map(|v| Set { value: v.to_owned(), by: variable() }))
     }
 
+    /// The program, when it is etcd itself.
+    pub(super) fn program(&self) -> Option<PathBuf> {
+        let is_it = |w: &&String| w.rsplit('/').next() == Some("etcd");
+        self.is_etcd().then(|| self.words.iter().find(is_it).map(PathBuf::from)).flatten()
+    }
+
     /// Whether the program is etcd itself, at most behind something that hands on what it was given, and not a script or a container of that name.
     pub(super) fn is_etcd(&self) -> bool {
         let name = |w: &str| w.rsplit('/').next().unwrap_or_default().to_owned();

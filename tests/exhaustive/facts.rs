@@ -181,6 +181,7 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         initial_cluster_state: value("flags")
             .filter(|v| v.starts_with("the right"))
             .map(|v| if v.ends_with("new") { "new" } else { "existing" }.into()),
+        etcd_version: None,
     };
     let expected = is("members", "expected");
     let mut live = live(value("live").unwrap_or("none"));

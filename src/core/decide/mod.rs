@@ -4,6 +4,7 @@
 //! the README.
 
 mod cluster;
+mod etcd_version;
 mod expected;
 mod lives;
 mod local;
@@ -160,6 +161,10 @@ pub fn decide_without(facts: &Facts, policy: &Policy, left_out: &[Rule]) -> Verd
         notes.push(format!("snapshot {} was passed over: {}", e.name, e.why));
     }
     if let Some(refused) = start_flags::start_flags_disagree(&look, &verdict) {
+        verdict = refused;
+    }
+    notes.extend(etcd_version::not_known(&look, &verdict));
+    if let Some(refused) = etcd_version::too_old(&look, &verdict) {
         verdict = refused;
     }
     if let (Decision::MakePlan(_), Some(newest)) = (&verdict.decision, look.plan())

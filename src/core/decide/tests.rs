@@ -126,7 +126,7 @@ fn mark(generation: u64, nonce: u8) -> StartedMark {
     }
 }
 
-fn healthy(cluster: u64) -> DataDir {
+pub(super) fn healthy(cluster: u64) -> DataDir {
     DataDir::Healthy(LocalMember {
         cluster_id: ClusterId(cluster),
         member_id: MemberId(1),

@@ -179,6 +179,8 @@ pub enum RefuseReason {
     BackupsMissing,
     /// etcd would start with other flags than the verdict needs.
     StartFlagsDisagree,
+    /// etcd is older than what would be restored.
+    EtcdTooOld,
 }
 
 impl std::fmt::Display for RefuseReason {
@@ -198,6 +200,7 @@ impl std::fmt::Display for RefuseReason {
             RefuseReason::NoneEligible => "snapshots exist, and none of them may be restored",
             RefuseReason::BackupsMissing => "a cluster is expected, and the store has no snapshot of it",
             RefuseReason::StartFlagsDisagree => "etcd would start with other flags than it must",
+            RefuseReason::EtcdTooOld => "etcd is older than the snapshot",
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What this host itself shows: its disk, its memory, and how etcd will be started on it.
 
+use super::Observed;
 use serde::{Deserialize, Serialize};
 
 use crate::core::model::{ClusterId, ClusterName, Generation, MemberId, Nonce};
@@ -176,4 +177,16 @@ pub struct StartFlags {
     /// kubeadm: the static pod manifest is there.
     #[serde(default)]
     pub manifest_present: Option<bool>,
+    /// The etcd that will start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd_version: Option<Observed<LocalEtcd>>,
+}
+
+/// The program that will start as etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalEtcd {
+    /// Its version, as in `3.5.16`.
+    pub version: String,
+    /// What told that: a program, or a manifest.
+    pub found_in: String,
 }
