@@ -193,6 +193,9 @@ fn judge(
             };
             no(Kind::Rejected, hint)
         }
+        ("SecondLevelDomainForbidden" | "PathStyleDomainForbidden", _) => {
+            no(Kind::Rejected, format!("{endpoint} wants the bucket in its host name: set store.s3.path_style = false"))
+        }
         ("InvalidBucketName", _) => no(Kind::Rejected, "correct store.s3.bucket".to_owned()),
         ("QuotaExceeded" | "XMinioStorageFull" | "StorageFull" | "InsufficientStorage", _) | (_, 507) => Meaning {
             kind: Kind::Unavailable,
