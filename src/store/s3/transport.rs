@@ -22,22 +22,14 @@ pub(super) fn broken(client: &Client, what: &str, e: reqwest::Error) -> Failure 
     if let Some(deepest) = deepest(&e) {
         error = error.caused_by(deepest);
     }
-    Failure { error, status: 0, code: String::new(), again, maybe_done: !not_sent, retry_after: None, store_time: None }
+    Failure { error, status: 0, code: String::new(), again, maybe_done: !not_sent, retry_after: None }
 }
 
 /// Nothing moved for too long.
 pub(super) fn stalled(what: &str, phase: &str, limit: std::time::Duration) -> Failure {
     let error = StoreError::new(Kind::Unreachable, format!("{what}: {phase} for {} s", limit.as_secs_f64()))
         .hint("the store or the network hangs; look at the load balancer, firewall (MTU) and proxy in between");
-    Failure {
-        error,
-        status: 0,
-        code: String::new(),
-        again: Again::Later,
-        maybe_done: true,
-        retry_after: None,
-        store_time: None,
-    }
+    Failure { error, status: 0, code: String::new(), again: Again::Later, maybe_done: true, retry_after: None }
 }
 
 fn deepest(e: &reqwest::Error) -> Option<String> {
