@@ -29,6 +29,8 @@ mod support;
 mod sweep;
 #[path = "store_contract/table/mod.rs"]
 mod table;
+#[path = "store_contract/ways.rs"]
+mod ways;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_keeps_the_contract() {

@@ -10,7 +10,7 @@ use etcd_lifeboat::store::s3::CredentialSource;
 
 use super::faults::quick;
 use super::places::{InProcess, S3};
-use super::raw::{Raw, answer};
+use super::raw::{Raw, answer, header};
 use super::support;
 
 const CHILD: &str = "credentials::child";
@@ -95,4 +95,32 @@ async fn the_chain_is_followed() {
     {
         assert!(output.contains(word), "{word:?} is not in: {output}");
     }
+}
+
+/// Keys that the store calls expired are fetched anew, once, whatever they say of themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_keys_are_fetched_again() {
+    let mut place = InProcess::start(support::S3Options::default()).await;
+    let given = std::sync::atomic::AtomicUsize::new(0);
+    let service = Raw::start(move |_| {
+        let n = given.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let body = format!(
+            "{{\"AccessKeyId\":\"key\",\"SecretAccessKey\":\"secret\",\"Token\":\"token-{n}\",\"Expiration\":\"2100-01-01T00:00:00Z\"}}"
+        );
+        answer(200, "Content-Type: application/json\r\n", &body)
+    })
+    .await;
+    let store = Raw::start(|head| match header(head, "x-amz-security-token").as_deref() {
+        Some("token-1") => answer(200, "ETag: \"e\"\r\n", ""),
+        _ => answer(400, "", "<Error><Code>ExpiredToken</Code></Error>"),
+    })
+    .await;
+    place.s3.endpoint = store.endpoint.clone();
+    let container = vec![
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/keys", service.endpoint)),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Bearer t".to_owned()),
+    ];
+    let (code, output) = run(&place, container).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(service.heads().len(), 2, "fetched again once");
 }

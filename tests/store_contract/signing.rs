@@ -8,11 +8,12 @@ use bytes::Bytes;
 use etcd_lifeboat::core::model::Timestamp;
 use etcd_lifeboat::ports::{Clock, ObjectStore, PutMode, StoreErrorKind};
 use etcd_lifeboat::store::s3::S3Store;
+use tokio::io::AsyncReadExt;
 
 use super::faults::quick;
 use super::places::{InProcess, S3};
 use super::suite::{PART, content, file, kind, read_all};
-use super::support::proxy::Fault;
+use super::support::proxy::{End, Fault};
 use super::support::{self, FaultProxy, Op, Weed};
 
 /// A host whose clock is wrong by so many seconds.
@@ -99,4 +100,35 @@ async fn a_refused_date_is_signed_again_once() {
         assert!(read_all(&*store, &key, 0).await == bytes, "{op:?}");
     }
     assert_eq!(place.server.uploads_in_progress(), Vec::new());
+}
+
+/// A download that breaks goes on by range, with If-Match: bytes of two objects never meet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swapped_object_is_never_mixed_in() {
+    let place = InProcess::start(support::S3Options::default()).await;
+    let proxy = FaultProxy::start(&place.s3.endpoint);
+    let mut options = quick(place.s3.options("f"));
+    options.endpoint = proxy.endpoint();
+    let store = place.s3.connect(options);
+    let (one, two) = (vec![1u8; 3 << 20], vec![2u8; 3 << 20]);
+    for (what, end) in [("reset", End::Reset), ("closed", End::Close), ("hanging", End::Hang)] {
+        for swapped in [false, true] {
+            let key = format!("{what}-{swapped}");
+            place.server.plant(&format!("f/{key}"), &one);
+            proxy.once(Op::Get, &key, Fault::CutBody(1 << 20, end));
+            let mut opened = store.open(&key, 0).await.expect("open");
+            let mut body = vec![0; 1000];
+            opened.body.read_exact(&mut body).await.expect("read");
+            if swapped {
+                place.server.plant(&format!("f/{key}"), &two);
+            }
+            let read = opened.body.read_to_end(&mut body).await;
+            assert!(body.iter().all(|b| *b == 1), "{key}: two objects were mixed");
+            match read {
+                Ok(_) => assert!(!swapped && body.len() == one.len(), "{key}: {} bytes", body.len()),
+                Err(e) => assert!(swapped && e.to_string().contains("replaced"), "{key}: {e}"),
+            }
+            assert_eq!(proxy.count(Op::Get, &key), 2, "{key}");
+        }
+    }
 }

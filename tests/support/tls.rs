@@ -63,9 +63,25 @@ impl TestCa {
         files
     }
 
-    /// Takes PEM files for a rustls server that asks for no client certificate.
+    /// For a rustls server that asks for no client certificate.
     pub fn acceptor(&self) -> TlsAcceptor {
-        let (cert, key) = self.issue_pem("server", &[]);
+        self.acceptor_of(self.issue_pem("server", &[]))
+    }
+
+    /// The same with a certificate that ended long ago.
+    pub fn expired_acceptor(&self) -> TlsAcceptor {
+        let mut params = server_params("server", &["127.0.0.1", "localhost"]);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.acceptor_of(self.sign(&params))
+    }
+
+    /// The same with a certificate for other names than 127.0.0.1 and localhost.
+    pub fn acceptor_for(&self, names: &[&str]) -> TlsAcceptor {
+        self.acceptor_of(self.sign(&server_params("server", names)))
+    }
+
+    fn acceptor_of(&self, (cert, key): (String, String)) -> TlsAcceptor {
         let cert = CertificateDer::from_pem_slice(cert.as_bytes()).expect("a certificate");
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -79,12 +95,21 @@ impl TestCa {
 
     /// PEM texts of a certificate that is valid for more addresses than those, and of its key.
     pub fn issue_pem(&self, name: &str, addresses: &[&str]) -> (String, String) {
+        let sans: Vec<_> = ["127.0.0.1", "localhost"].iter().chain(addresses).copied().collect();
+        self.sign(&server_params(name, &sans))
+    }
+
+    fn sign(&self, params: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let sans: Vec<_> = ["127.0.0.1", "localhost"].iter().chain(addresses).map(|&a| a.to_owned()).collect();
-        let mut params = CertificateParams::new(sans).expect("names of a certificate");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
         (cert.pem(), key.serialize_pem())
     }
+}
+
+fn server_params(name: &str, sans: &[&str]) -> CertificateParams {
+    let sans: Vec<_> = sans.iter().map(|&a| a.to_owned()).collect();
+    let mut params = CertificateParams::new(sans).expect("names of a certificate");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params
 }

@@ -20,6 +20,10 @@ pub(super) struct Address {
     folder: String,
     /// Scheme and host, for messages.
     endpoint: String,
+    /// The host that is spoken to, with the bucket before it where it is not in the path.
+    pub(super) host: String,
+    /// The bucket is in the path.
+    pub(super) path_style: bool,
 }
 
 impl Address {
@@ -46,11 +50,12 @@ impl Address {
             addressed.set_path_style();
         }
         let base = addressed.url();
-        Url::parse(&base)
+        let parsed = Url::parse(&base)
             .or_fail(Kind::Config, || format!("bucket {bucket} does not fit into a host name of {host}"))?;
         let port = endpoint.port().map(|p| format!(":{p}")).unwrap_or_default();
         let shown = format!("{}://{host}{port}", endpoint.scheme());
-        Ok(Address { base, region, bucket, folder, endpoint: shown })
+        let host = parsed.host_str().unwrap_or_default().to_owned();
+        Ok(Address { base, region, bucket, folder, endpoint: shown, host, path_style })
     }
 
     /// `s3://bucket/folder at https://host`.

@@ -21,7 +21,7 @@ use crate::ports::{Clock, StoreError, StoreErrorKind};
 
 use super::address::Address;
 use super::credentials::Credentials;
-use super::failure::{Failure, Refusal, refused};
+use super::failure::{Failure, Refusal, SKEWED, refused};
 use super::options::{Limits, S3Options};
 use super::retry::Tries;
 use super::{sign, skew, time, transport};
@@ -181,7 +181,13 @@ impl Client {
         // A refusal whose page breaks off is a refusal still.
         let body = self.read(response, REFUSAL, &what, true).await.unwrap_or_default();
         let head = request.method == Method::HEAD;
-        Err(refused(self, &Refusal { what, status, headers: &headers, body: &body, head }))
+        let failure = refused(self, &Refusal { what, status, headers: &headers, body: &body, head });
+        if failure.code == SKEWED
+            && let Some(there) = time::of_answer(&headers)
+        {
+            self.date.learn(self.clock.now(), there);
+        }
+        Err(failure)
     }
 
     /// Sends once and reads the whole answer, at most `limit` bytes.

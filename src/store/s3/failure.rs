@@ -14,6 +14,9 @@ use crate::ports::{StoreError, StoreErrorKind as Kind};
 use super::client::{Answer, Client, Request};
 use super::{skew, time, xml};
 
+/// What S3 says to a date in the signature that is too far from its own.
+pub(super) const SKEWED: &str = "RequestTimeTooSkewed";
+
 /// Whether the same request may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
@@ -35,22 +38,12 @@ pub(super) struct Failure {
     /// The store may have done what was asked nevertheless.
     pub(super) maybe_done: bool,
     pub(super) retry_after: Option<Duration>,
-    /// The store's clock, when it refused the date in the signature.
-    pub(super) store_time: Option<Timestamp>,
 }
 
 impl Failure {
     /// A failure that did not come from the store: sending again would change nothing.
     pub(super) fn ours(error: StoreError) -> Self {
-        Failure {
-            error,
-            status: 0,
-            code: String::new(),
-            again: Again::No,
-            maybe_done: false,
-            retry_after: None,
-            store_time: None,
-        }
+        Failure { error, status: 0, code: String::new(), again: Again::No, maybe_done: false, retry_after: None }
     }
 }
 
@@ -116,7 +109,7 @@ pub(super) fn refused(client: &Client, refusal: &Refusal<'_>) -> Failure {
     {
         // Any of them may be about the date in the signature.
         text.push_str(&format!("; this host's clock and the store's differ by {seconds} s"));
-        if code != "RequestTimeTooSkewed" {
+        if code != SKEWED {
             let other = meaning.hint.take().map(|hint| format!("; if they agree: {hint}")).unwrap_or_default();
             meaning.hint = Some(format!("{}: {}{other}", skew::words(here, there), skew::REMEDY));
         }
@@ -126,7 +119,6 @@ pub(super) fn refused(client: &Client, refusal: &Refusal<'_>) -> Failure {
     Failure {
         error,
         status: refusal.status,
-        store_time: there.filter(|_| code == "RequestTimeTooSkewed"),
         code,
         again: meaning.again,
         maybe_done: meaning.maybe_done,
@@ -170,7 +162,7 @@ fn judge(
             maybe_done: false,
             hint: Some("the temporary credentials have expired: renew them, or let this host use its instance role".to_owned()),
         },
-        ("RequestTimeTooSkewed", _) => {
+        (SKEWED, _) => {
             let hint = match there {
                 Some(there) => format!("{}: {}", skew::words(client.clock.now(), there), skew::REMEDY),
                 None => format!("this host's clock says {}, and the store finds that wrong: {}", seconds(client.clock.now()), skew::REMEDY),
@@ -192,6 +184,9 @@ fn judge(
                 ),
             };
             no(Kind::Rejected, hint)
+        }
+        ("SecondLevelDomainForbidden" | "PathStyleDomainForbidden", _) => {
+            no(Kind::Rejected, format!("{endpoint} wants the bucket in its host name: set store.s3.path_style = false"))
         }
         ("InvalidBucketName", _) => no(Kind::Rejected, "correct store.s3.bucket".to_owned()),
         ("QuotaExceeded" | "XMinioStorageFull" | "StorageFull" | "InsufficientStorage", _) | (_, 507) => Meaning {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::sys::random;
 
 use super::client::Client;
-use super::failure::{Again, Failure};
+use super::failure::{Again, Failure, SKEWED};
 use super::options::Limits;
 
 /// A person is told after this time that a request is still being tried; twice as long passes until the next time.
@@ -41,9 +41,8 @@ impl<'c> Tries<'c> {
             Again::SignAnew if self.signed_anew => return Err(self.ended(failure, elapsed)),
             Again::SignAnew => {
                 self.signed_anew = true;
-                match failure.store_time {
-                    Some(there) => self.client.date.learn(self.client.clock.now(), there),
-                    None => self.client.credentials.forget().await,
+                if failure.code != SKEWED {
+                    self.client.credentials.forget().await;
                 }
             }
             Again::Later => {}

@@ -76,10 +76,11 @@ async fn unfinished(client: &Client, prefix: &str) -> StoreResult<Option<(Vec<xm
             .query("encoding-type", "url")
             .query("max-uploads", client.limits.page_size.clamp(1, 1000).to_string())
             .query("prefix", full.clone());
-        if let Some(xml::Marker { key, id }) = &from {
-            request = request.query("key-marker", key.as_str());
-            if let Some(id) = id {
-                request = request.query("upload-id-marker", id.as_str());
+        if let Some(marker) = &from {
+            for (name, value) in [("key-marker", &marker.key), ("upload-id-marker", &marker.id)] {
+                if let Some(value) = value {
+                    request = request.query(name, value.as_str());
+                }
             }
         }
         let answer = match client.call_small(&request, LISTING).await {
@@ -111,9 +112,6 @@ async fn unfinished(client: &Client, prefix: &str) -> StoreResult<Option<(Vec<xm
             return Ok(Some((all, now)));
         }
         from = page.next;
-        if all.len() >= PAGES.saturating_mul(1000) {
-            return Ok(Some((all, now)));
-        }
     }
     tracing::debug!("the list of the unfinished uploads of {shown} does not end");
     Ok(None)

@@ -22,22 +22,14 @@ pub(super) fn broken(client: &Client, what: &str, e: reqwest::Error) -> Failure 
     if let Some(deepest) = deepest(&e) {
         error = error.caused_by(deepest);
     }
-    Failure { error, status: 0, code: String::new(), again, maybe_done: !not_sent, retry_after: None, store_time: None }
+    Failure { error, status: 0, code: String::new(), again, maybe_done: !not_sent, retry_after: None }
 }
 
 /// Nothing moved for too long.
 pub(super) fn stalled(what: &str, phase: &str, limit: std::time::Duration) -> Failure {
     let error = StoreError::new(Kind::Unreachable, format!("{what}: {phase} for {} s", limit.as_secs_f64()))
         .hint("the store or the network hangs; look at the load balancer, firewall (MTU) and proxy in between");
-    Failure {
-        error,
-        status: 0,
-        code: String::new(),
-        again: Again::Later,
-        maybe_done: true,
-        retry_after: None,
-        store_time: None,
-    }
+    Failure { error, status: 0, code: String::new(), again: Again::Later, maybe_done: true, retry_after: None }
 }
 
 fn deepest(e: &reqwest::Error) -> Option<String> {
@@ -70,12 +62,15 @@ fn explain(client: &Client, chain: &str, timeout: bool) -> (String, Option<Strin
             Again::No,
         );
     }
+    // With the bucket in the host name, that is the name to blame, not the endpoint's.
+    let (host, virtual_style) = (client.address.host.as_str(), !client.address.path_style);
+    let path_style = "if it keeps buckets in the path, set store.s3.path_style = true";
     if has(&["notvalidforname", "not valid for name"]) {
-        return (
-            format!("the certificate of {endpoint} is for another host name"),
-            Some("write store.s3.endpoint as the certificate names it; for a bucket with dots set store.s3.path_style = true".to_owned()),
-            Again::No,
-        );
+        let hint = match virtual_style {
+            true => format!("{path_style} (as for a bucket with dots); else the certificate must name {host}"),
+            false => "write store.s3.endpoint as the certificate names it".to_owned(),
+        };
+        return (format!("the certificate of {endpoint} is for another host name than {host}"), Some(hint), Again::No);
     }
     if has(&["certificate expired", "expired", "notvalidyet", "not valid yet"]) {
         return (
@@ -109,11 +104,15 @@ fn explain(client: &Client, chain: &str, timeout: bool) -> (String, Option<Strin
         );
     }
     if has(&["dns error", "failed to lookup", "name or service not known"]) {
-        return (
-            format!("the host name of {endpoint} cannot be resolved"),
-            Some(format!("correct store.s3.endpoint, or look at this host's DNS: getent hosts {}", host(endpoint))),
-            Again::Later,
-        );
+        let hint = format!("correct store.s3.endpoint, or look at this host's DNS: getent hosts {host}");
+        let (text, hint) = match virtual_style {
+            true => (
+                format!("the host name {host} of the bucket at {endpoint} cannot be resolved"),
+                format!("{path_style}; else {hint}"),
+            ),
+            false => (format!("the host name of {endpoint} cannot be resolved"), hint),
+        };
+        return (text, Some(hint), Again::Later);
     }
     if has(&["connection refused"]) {
         return (
@@ -150,7 +149,7 @@ fn explain(client: &Client, chain: &str, timeout: bool) -> (String, Option<Strin
         format!("the connection to {endpoint} broke"),
         Some(format!(
             "try again; if it stays so, look at the store, and at proxies and firewalls before {}",
-            host(endpoint)
+            client.address.host
         )),
         Again::Later,
     )
@@ -158,9 +157,4 @@ fn explain(client: &Client, chain: &str, timeout: bool) -> (String, Option<Strin
 
 fn bare(endpoint: &str) -> &str {
     endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest)
-}
-
-fn host(endpoint: &str) -> &str {
-    let bare = bare(endpoint);
-    bare.rsplit_once(':').map_or(bare, |(host, _)| host)
 }

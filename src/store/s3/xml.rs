@@ -144,9 +144,10 @@ pub(super) struct Begun {
     pub(super) initiated: Option<Timestamp>,
 }
 
+/// As the store gave it: SeaweedFS names the id alone, and takes no other.
 #[derive(PartialEq, Eq)]
 pub(super) struct Marker {
-    pub(super) key: String,
+    pub(super) key: Option<String>,
     pub(super) id: Option<String>,
 }
 
@@ -178,10 +179,16 @@ pub(super) fn uploads(body: &[u8]) -> Result<Uploads, String> {
     let document: Document = document(body, "ListMultipartUploadsResult")?;
     let encoded = document.encoding.as_deref() == Some("url");
     let plain = |key: String| if encoded { url_decode(&key).ok_or("a key cannot be decoded") } else { Ok(key) };
-    let next = match (document.truncated.as_str(), document.next_key.filter(|k| !k.is_empty())) {
-        ("true", Some(key)) => Some(Marker { key: plain(key)?, id: document.next_id.filter(|id| !id.is_empty()) }),
-        ("true", None) => return Err("it says that there is more, but not from where on".to_owned()),
-        _ => None,
+    let marker = Marker {
+        key: document.next_key.filter(|key| !key.is_empty()).map(plain).transpose()?,
+        id: document.next_id.filter(|id| !id.is_empty()),
+    };
+    let next = match (document.truncated == "true", marker) {
+        (true, Marker { key: None, id: None }) => {
+            return Err("it says that there is more, but not from where on".to_owned());
+        }
+        (true, marker) => Some(marker),
+        (false, _) => None,
     };
     let uploads = document
         .uploads
