@@ -11,6 +11,7 @@
 pub mod cluster;
 pub mod data;
 pub mod etcd;
+pub mod faulty;
 pub mod lifeboat;
 pub mod ports;
 pub mod process;
@@ -22,6 +23,7 @@ pub mod weed;
 pub use cluster::Cluster;
 pub use data::{Dump, Entry, Fill, dump};
 pub use etcd::{EtcdOptions, EtcdPorts, EtcdProcess};
+pub use faulty::{DiskFault, FaultyRun};
 pub use lifeboat::{Lifeboat, Output, Running};
 pub use s3::{Conditions, Fault, Op, S3Options, S3Server};
 pub use tls::TestCa;
