@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fuzzes each target for some minutes and prints a table. Plain cargo and the stable compiler are enough; a C++ compiler builds
-# libFuzzer. With a nightly compiler and cargo-fuzz, 'cargo fuzz run TARGET' does the same with AddressSanitizer.
+# libFuzzer.
 #
 #   fuzz/run.sh fuzz [TARGET...]      MINUTES of each (default 3), JOBS at a time (default 1)
 #   fuzz/run.sh minimise [TARGET...]  what was found, the smallest inputs that reach as much, into fuzz/corpus
@@ -11,9 +11,10 @@ out=${CARGO_TARGET_DIR:-$PWD/target}
 minutes=${MINUTES:-3}
 all="bolt codec config datadir editor records wal xml"
 
-# What cargo-fuzz would set, without a sanitizer: the product has no unsafe code, and memory is limited by src/lib.rs and -rss_limit_mb.
+# What cargo-fuzz would set, without a sanitizer (the product has no unsafe code, and memory is limited by src/lib.rs and -rss_limit_mb) and
+# without dead code, whose counters libFuzzer would look through after every run.
 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
--Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Clink-dead-code"
+-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing"
 export RUSTFLAGS
 
 one() {

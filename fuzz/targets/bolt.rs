@@ -20,7 +20,7 @@ pub(super) fn run(data: &[u8]) -> bool {
     }
     let revision = read(&bytes).inspect_err(|e| assert_eq!(e.kind(), Kind::Verification, "{e:?}")).ok();
     let whole = stream(&bytes, bytes.len().max(1));
-    let pieces = stream(&bytes, usize::from(flags >> 1) * 13 + 1);
+    let pieces = stream(&bytes, usize::from(flags >> 1) * 29 + 79);
     match (&whole, &pieces) {
         (Ok(a), Ok(b)) => assert_eq!(a.revision, b.revision, "pieces change the facts"),
         (Err(a), Err(b)) => assert_eq!((a.kind(), b.kind()), (Kind::Verification, Kind::Verification), "{a:?} {b:?}"),

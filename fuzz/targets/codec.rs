@@ -15,7 +15,10 @@ pub(super) fn run(data: &[u8]) -> bool {
     let limit = u64::from(*limit).pow(2) * 4;
     let whole = decode(compression, stored, limit, 64 << 10);
     let pieces = decode(compression, stored, limit, usize::from(*piece) + 1);
-    assert_eq!(whole, pieces, "the size of reads changes the outcome");
+    // Before a failure, more or less of what was sound may have come out.
+    assert_eq!(whole.1.is_ok(), pieces.1.is_ok(), "the size of reads changes the outcome");
+    let (less, more) = if whole.0.len() < pieces.0.len() { (&whole.0, &pieces.0) } else { (&pieces.0, &whole.0) };
+    assert!(more.starts_with(less) && (whole.1.is_err() || less == more), "the size of reads changes what comes out");
     if let Ok(found) = detect("x.bin", stored) {
         assert!(stored.len() > 1 && (found != Compression::Gzip || stored.starts_with(&[0x1f, 0x8b])));
     }

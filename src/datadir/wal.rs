@@ -219,8 +219,8 @@ fn read_records(source: impl Read, len: u64, path: &Path, to_the_end: bool) -> R
     let (mut ids, mut hard_state, mut torn) = (None, None, false);
     loop {
         match reader.next()? {
-            Next::Record(METADATA, data) => ids = Some(parse_ids(&data)?),
-            Next::Record(STATE, data) => hard_state = Some(parse_state(&data)?),
+            Next::Record(METADATA, data) => ids = Some(parse_ids(&data).map_err(|e| reader.bad(&e.one_line()))?),
+            Next::Record(STATE, data) => hard_state = Some(parse_state(&data).map_err(|e| reader.bad(&e.one_line()))?),
             Next::Record(..) => {}
             Next::Torn => torn = true,
             Next::End => {}

@@ -65,7 +65,9 @@ pub fn all() -> Vec<Seed> {
     let shipped = std::fs::read_to_string("config/lifeboat.toml").unwrap();
     add("config", "shipped", &[1], shipped.as_bytes());
     // Every default of the shipped file, set.
-    let key = |line: &&str| line.starts_with("[[") || line.starts_with(|c: char| c.is_ascii_lowercase()) && line.contains(" = ");
+    let key = |line: &&str| {
+        line.starts_with("[[") || line.starts_with(|c: char| c.is_ascii_lowercase()) && line.contains(" = ")
+    };
     let set = |line: &str| line.strip_prefix("#").filter(key).unwrap_or(line).to_owned();
     let defaults = shipped.lines().map(set).collect::<Vec<_>>().join("\n").replace("\nname = \"\"", "\nname = \"a\"");
     add("config", "defaults", &[1], defaults.as_bytes());

@@ -43,7 +43,8 @@ fn spread(total: u64, wanted: u64) -> BTreeSet<u64> {
 fn offsets(after_each: &[u64], wanted: u64) -> BTreeSet<u64> {
     let writes = after_each.len() as u64;
     let place = |k: u64| {
-        let (index, round) = if wanted <= writes { (k * (writes - 1) / (wanted - 1), 0) } else { (k % writes, k / writes) };
+        let (index, round) =
+            if wanted <= writes { (k * (writes - 1) / (wanted - 1), 0) } else { (k % writes, k / writes) };
         let end = after_each[index as usize];
         let start = if index == 0 { 0 } else { after_each[index as usize - 1] };
         start + (end - start) * round / (wanted / writes + 1)
@@ -56,7 +57,11 @@ fn judge(case: &mut Case<'_>) {
     let whole = FaultyRun::of((case.command)(), DiskFault::None);
     assert_eq!(whole.output.code, Some(0), "{}: {}", case.name, whole.output.text());
     (case.after)("nothing", true);
-    assert!(whole.bytes.last().is_some_and(|n| *n > 10_000) && whole.syncs > 2 && whole.renames > 0, "{}: nothing is counted", case.name);
+    assert!(
+        whole.bytes.last().is_some_and(|n| *n > 10_000) && whole.syncs > 2 && whole.renames > 0,
+        "{}: nothing is counted",
+        case.name
+    );
     let (places, calls) = match wanted() {
         Some(n) => (n, u64::MAX),
         None => (4, 4),

@@ -25,6 +25,7 @@ use etcd_lifeboat::error::{Error, Kind, Result};
 use etcd_lifeboat::etcd::{EndpointOptions, EtcdEndpoint};
 use etcd_lifeboat::snapshot::save::SaveRequest;
 use etcd_lifeboat::snapshot::spool::Spool;
+use etcd_lifeboat::snapshot::watched::Watched;
 use etcd_lifeboat::snapshot::{commands, fetch};
 use etcd_lifeboat::store::dir::DirStore;
 use etcd_lifeboat::sys::clock::SystemClock;
@@ -123,9 +124,10 @@ impl Target {
     }
 
     /// What `restore` and the gate do: build beside the data dir, then put in place. The failure, and nothing is there.
-    fn refuses(&self, reader: &mut dyn std::io::Read, expected: &Expected, what: &str) -> Error {
+    fn refuses(&self, reader: fetch::RawReader, expected: &Expected, what: &str) -> Error {
         let staging = self.0.path().join("lifeboat-staging-0");
-        let failed = build(reader, expected, false, &staging, &spec()).expect_err(what);
+        let (mut reader, watch) = Watched::new(reader);
+        let failed = watch.explain(build(&mut reader, expected, false, &staging, &spec()).expect_err(what));
         assert_eq!(failed.kind(), Kind::Verification, "{what}: {failed:?}");
         assert!(load(&staging).unwrap().is_none(), "{what}: the staging dir counts as complete");
         assert!(install(&staging, self.0.path(), None).is_err(), "{what}: it was put in place");
@@ -166,7 +168,10 @@ type Found = BTreeMap<&'static str, u64>;
 
 fn report(what: &str, found: &Found) {
     let all: u64 = found.values().sum();
-    println!("{what}: {all} damages; {}", found.iter().map(|(by, n)| format!("{n} by {by}")).collect::<Vec<_>>().join(", "));
+    println!(
+        "{what}: {all} damages; {}",
+        found.iter().map(|(by, n)| format!("{n} by {by}")).collect::<Vec<_>>().join(", ")
+    );
     assert_eq!(all, count(), "{what}");
 }
 
@@ -209,6 +214,7 @@ fn a_changed_byte_anywhere_is_found_before_it_reaches_a_data_dir() {
     // Undamaged again, all of it restores.
     for manifest in &taken.manifests {
         let target = Target::new();
+        let _guard = runtime.enter();
         let mut reader = runtime.block_on(fetch::open_raw(&taken.snapshots, manifest)).unwrap();
         let staging = target.0.path().join("lifeboat-staging-0");
         build(&mut reader, &Expected::from(manifest), false, &staging, &spec()).unwrap();
@@ -219,7 +225,7 @@ fn a_changed_byte_anywhere_is_found_before_it_reaches_a_data_dir() {
 /// `lifeboat restore FILE`.
 fn image_flipped(taken: &Taken, target: &Target, chance: &mut Chance) -> &'static str {
     flipped(&taken.plain, chance, |at| match fetch::open_file(&taken.plain, u64::MAX) {
-        Ok(mut reader) => finder(&target.refuses(&mut reader, &Expected::default(), &format!("byte {at}"))),
+        Ok(reader) => finder(&target.refuses(reader, &Expected::default(), &format!("byte {at}"))),
         Err(e) => finder(&e),
     })
 }
@@ -236,7 +242,7 @@ fn payload_flipped(
         let _guard = runtime.enter();
         let what = format!("{} byte {at}", manifest.name);
         match runtime.block_on(fetch::open_raw(&taken.snapshots, manifest)) {
-            Ok(mut reader) => finder(&target.refuses(&mut reader, &Expected::from(manifest), &what)),
+            Ok(reader) => finder(&target.refuses(reader, &Expected::from(manifest), &what)),
             Err(e) => finder(&e),
         }
     })

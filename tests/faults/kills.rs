@@ -352,7 +352,7 @@ fn spool_files(lab: &Lab) -> Vec<String> {
 }
 
 /// An undisturbed agent, until nothing waits in the spool; then it is told to stop.
-fn agent_ships(lab: &Lab) {
+pub fn agent_ships(lab: &Lab) {
     let mut agent = lab.cmd(["agent"]).env("LIFEBOAT_LOG__FORMAT", "text").spawn();
     agent.wait_for("schedules: ", Duration::from_secs(60));
     crate::support::process::wait_until("the agent ships", Duration::from_secs(60), || {

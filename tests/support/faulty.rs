@@ -77,7 +77,8 @@ fn library() -> &'static Path {
         let dir = tempfile::Builder::new().prefix("lifeboat-faulty-").tempdir().expect("a directory");
         let (source, path) =
             (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/faulty.c"), dir.path().join("faulty.so"));
-        let done = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&path).arg(&source).arg("-ldl").status();
+        let done =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&path).arg(&source).arg("-ldl").status();
         assert!(done.is_ok_and(|s| s.success()), "cc cannot build {}: install a C compiler", source.display());
         (dir, path)
     });
