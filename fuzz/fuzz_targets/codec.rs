@@ -1,2 +1,2 @@
 #![no_main]
-lifeboat_fuzz::target!("codec");
+lifeboat_fuzz::target!(codec);

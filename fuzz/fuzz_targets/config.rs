@@ -1,2 +1,2 @@
 #![no_main]
-lifeboat_fuzz::target!("config");
+lifeboat_fuzz::target!(config);

@@ -1,2 +1,2 @@
 #![no_main]
-lifeboat_fuzz::target!("datadir");
+lifeboat_fuzz::target!(datadir);

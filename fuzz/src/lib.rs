@@ -36,12 +36,13 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A fuzz target of libFuzzer by the name that it has in `targets/`.
+/// A fuzz target of libFuzzer by the name that it has in `targets/`. It refers to no other: whatever is linked is looked through after
+/// every run.
 #[macro_export]
 macro_rules! target {
-    ($name:literal) => {
+    ($name:ident) => {
         libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-            $crate::targets::run($name, data);
+            $crate::targets::$name::run(data);
         });
     };
 }

@@ -12,7 +12,7 @@ use etcd_lifeboat::error::{Kind, Result};
 
 use super::image::{Collect, mend};
 
-pub(super) fn run(data: &[u8]) -> bool {
+pub fn run(data: &[u8]) -> bool {
     let [flags, rest @ ..] = data else { return false };
     let mut bytes = rest.to_vec();
     if flags & 1 == 0 {

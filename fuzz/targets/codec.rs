@@ -9,7 +9,7 @@ use etcd_lifeboat::core::model::Compression;
 /// Above it a repeated encoding would only cost time.
 const WORTH_ENCODING: usize = 2_000;
 
-pub(super) fn run(data: &[u8]) -> bool {
+pub fn run(data: &[u8]) -> bool {
     let [what, limit, piece, stored @ ..] = data else { return false };
     let compression = [Compression::Gzip, Compression::Zstd, Compression::None][usize::from(*what % 3)];
     let limit = u64::from(*limit).pow(2) * 4;

@@ -23,7 +23,7 @@ secret_key = "QXJKZWV4"
 "#;
 const SECRET: &str = "QXJKZWV4";
 
-pub(super) fn run(data: &[u8]) -> bool {
+pub fn run(data: &[u8]) -> bool {
     let [what, text @ ..] = data else { return false };
     let text = String::from_utf8_lossy(text);
     match what % 3 {

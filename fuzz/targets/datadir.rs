@@ -25,7 +25,7 @@ thread_local! {
     };
 }
 
-pub(super) fn run(data: &[u8]) -> bool {
+pub fn run(data: &[u8]) -> bool {
     let [len, rest @ ..] = data else { return false };
     let (parts, image) = rest.split_at(usize::from(*len).min(rest.len()));
     let mut image = image.to_vec();

@@ -13,7 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::image::{Collect, mend};
 
-pub(super) fn run(data: &[u8]) -> bool {
+pub fn run(data: &[u8]) -> bool {
     let [count, len, what, rest @ ..] = data else { return false };
     let mut image = rest.to_vec();
     mend(&mut image);

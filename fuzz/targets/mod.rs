@@ -3,15 +3,15 @@
 //! `fuzz/` runs them under libFuzzer, `tests/corpora.rs` runs the corpora through them on every `make test`. Besides "no panic,
 //! bounded memory" each one asks what must hold of whatever was accepted.
 
-mod bolt;
-mod codec;
-mod config;
-mod datadir;
-mod editor;
+pub mod bolt;
+pub mod codec;
+pub mod config;
+pub mod datadir;
+pub mod editor;
 mod image;
-mod records;
-mod wal;
-mod xml;
+pub mod records;
+pub mod wal;
+pub mod xml;
 
 /// A target: its name, which is also that of its corpus, and what it does. It tells whether the input was accepted.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
@@ -26,8 +26,3 @@ pub const TARGETS: [Target; 8] = [
     ("wal", wal::run),
     ("xml", xml::run),
 ];
-
-/// Runs the target of that name.
-pub fn run(name: &str, data: &[u8]) -> bool {
-    TARGETS.iter().find(|(n, _)| *n == name).is_some_and(|(_, target)| target(data))
-}

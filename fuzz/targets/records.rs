@@ -20,7 +20,7 @@ static KEYRING: LazyLock<Keyring> =
 static CLUSTER: LazyLock<ClusterName> = LazyLock::new(|| ClusterName::new("fuzz").expect("a name"));
 const KEY: &str = "cluster/x.json";
 
-pub(super) fn run(data: &[u8]) -> bool {
+pub fn run(data: &[u8]) -> bool {
     let [what, at, rest @ ..] = data else { return false };
     match what % 10 {
         0 => one::<Manifest>(RecordKind::Manifest, *at, rest, |m| {

@@ -6,7 +6,7 @@ use etcd_lifeboat::datadir::urls::{find_me, normalize, parse_initial_cluster, pe
 use etcd_lifeboat::datadir::wal::inspect_bytes;
 use etcd_lifeboat::error::Kind;
 
-pub(super) fn run(data: &[u8]) -> bool {
+pub fn run(data: &[u8]) -> bool {
     match data {
         [0, raw @ ..] => segment(raw),
         [1, parts @ ..] => segment(&log(parts)),

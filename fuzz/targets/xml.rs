@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use etcd_lifeboat::store::s3::documents::{error, listing, upload_id};
 
-pub(super) fn run(data: &[u8]) -> bool {
+pub fn run(data: &[u8]) -> bool {
     let refused = error(data);
     if let Some((code, _)) = &refused {
         assert!(!code.is_empty() && listing(data).is_err() && upload_id(data).is_none(), "one document, two meanings");
