@@ -16,7 +16,7 @@ EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export LIFEBOAT_TOOLS := $(TOOLS)
 
 .DEFAULT_GOAL := help
-.PHONY: help tools cargo check test model soak lab demo bench deb rpm packages-check package-tree cargo-deb
+.PHONY: help tools cargo check test model soak fuzz fuzz-min kills disks damages lab demo bench deb rpm packages-check package-tree cargo-deb
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,24 @@ soak: cargo tools ## random faults on three hosts: ROUNDS=200 SEED=any number
 model: cargo ## every order of crashes, lost disks and joins that several hosts can go through, minutes; MODEL_LIMIT=n worlds per variant
 	LIFEBOAT_MODEL=long LIFEBOAT_MODEL_LIMIT=$(or $(MODEL_LIMIT),1000000) cargo test $(FEATURES) --test model \
 	  --config 'profile.dev.package.etcd-lifeboat.opt-level=2' -- --include-ignored --nocapture --test-threads=2
+
+fuzz: cargo ## MINUTES=3 of each fuzz target, JOBS=1 at a time, TARGETS="bolt wal"; crashes go to fuzz/crashes, where 'make test' finds them
+	@command -v c++ >/dev/null || { echo "libFuzzer is built by a C++ compiler: install g++" >&2; exit 1; }
+	MINUTES=$(or $(MINUTES),3) JOBS=$(or $(JOBS),1) fuzz/run.sh fuzz $(TARGETS)
+
+fuzz-min: cargo ## what 'make fuzz' found, minimised, into fuzz/corpus
+	fuzz/run.sh minimise $(TARGETS)
+
+kills: cargo tools ## kill -9 at every named point of save, ship and restore, on hosts with a past: SEEDS=20 SEED=1
+	LIFEBOAT_KILLS=$(or $(SEEDS),20) LIFEBOAT_SEED=$(or $(SEED),1) cargo test $(FEATURES) --test faults seeded -- --nocapture
+
+disks: cargo tools ## disks that fill at OFFSETS=100 places, or fail any one fsync or rename: save, fetch, restore, gate
+	LIFEBOAT_DISKS=$(or $(OFFSETS),100) cargo test $(FEATURES) --test faults disk_faults -- --nocapture
+
+# Optimised, with the dependencies of the other tests.
+damages: cargo tools ## COUNT=1000 changed bytes in each part of a snapshot of 64 MiB, SEED=1
+	LIFEBOAT_DAMAGES=$(or $(COUNT),1000) LIFEBOAT_SEED=$(or $(SEED),1) cargo test $(FEATURES) --test faults \
+	  --config 'profile.dev.package.etcd-lifeboat.opt-level=2' flips -- --nocapture
 
 check: cargo tools ## format, lints, and the direction of imports
 	cargo fmt --check

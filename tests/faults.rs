@@ -10,12 +10,18 @@
 mod clock;
 #[path = "faults/damaged.rs"]
 mod damaged;
+#[path = "faults/disk_faults.rs"]
+mod disk_faults;
 #[path = "faults/disks.rs"]
 mod disks;
+#[path = "faults/flips.rs"]
+mod flips;
 #[path = "faults/kills.rs"]
 mod kills;
 #[path = "faults/lab.rs"]
 mod lab;
+#[path = "faults/seeded.rs"]
+mod seeded;
 #[path = "faults/store_down.rs"]
 mod store_down;
 mod support;

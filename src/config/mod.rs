@@ -88,7 +88,21 @@ pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) ->
 
 fn load_on(path: Option<&Path>, env: impl Iterator<Item = (String, String)>, hostname: &str) -> Result<Loaded> {
     let sources = source::read_all(path.unwrap_or(Path::new(DEFAULT_PATH)))?;
-    let env: Vec<(String, String)> = env.collect();
+    load_sources(sources, env.collect(), hostname)
+}
+
+/// As [`load`], of files that are in memory: text by name, in order. Touches no disk.
+///
+/// # Errors
+/// As [`load`].
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn load_texts(files: &[(&str, &str)], env: Vec<(String, String)>) -> Result<Loaded> {
+    let source = |(path, text): &(&str, &str)| source::Source { path: path.into(), text: (*text).into(), mode: 0o600 };
+    load_sources(files.iter().map(source).collect(), env, "this-host")
+}
+
+fn load_sources(sources: Vec<source::Source>, env: Vec<(String, String)>, hostname: &str) -> Result<Loaded> {
     let mut problems = Vec::new();
     let mut files = Vec::new();
     for source in &sources {

@@ -201,13 +201,26 @@ pub fn inspect(dir: &Path) -> Result<WalInfo> {
 fn read_segment(path: &Path, to_the_end: bool) -> Result<WalInfo> {
     let file = File::open(path).or_fail(Kind::Io, || format!("cannot open {}", path.display()))?;
     let len = file.metadata().or_fail(Kind::Io, || format!("cannot stat {}", path.display()))?.len();
-    let mut reader =
-        Records { source: BufReader::with_capacity(64 << 10, file), path, len, at: 0, crc: 0, fresh: true };
+    read_records(BufReader::with_capacity(64 << 10, file), len, path, to_the_end)
+}
+
+/// The last segment of a log, from memory.
+///
+/// # Errors
+/// As [`inspect`].
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn inspect_bytes(segment: &[u8]) -> Result<WalInfo> {
+    read_records(segment, segment.len() as u64, Path::new("segment"), true)
+}
+
+fn read_records(source: impl Read, len: u64, path: &Path, to_the_end: bool) -> Result<WalInfo> {
+    let mut reader = Records { source, path, len, at: 0, crc: 0, fresh: true };
     let (mut ids, mut hard_state, mut torn) = (None, None, false);
     loop {
         match reader.next()? {
-            Next::Record(METADATA, data) => ids = Some(parse_ids(&data)?),
-            Next::Record(STATE, data) => hard_state = Some(parse_state(&data)?),
+            Next::Record(METADATA, data) => ids = Some(parse_ids(&data).map_err(|e| reader.bad(&e.one_line()))?),
+            Next::Record(STATE, data) => hard_state = Some(parse_state(&data).map_err(|e| reader.bad(&e.one_line()))?),
             Next::Record(..) => {}
             Next::Torn => torn = true,
             Next::End => {}

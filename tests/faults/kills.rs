@@ -35,7 +35,7 @@ const BOOTSTRAP: &[&str] = &[
 const FORCED: &[&str] = &["prerestore.saved", "prerestore.shipped", "bootstrap.aside_noted"];
 /// Points that an init does not come by: it has no snapshot.
 const NOT_IN_INIT: &[&str] = &["restore.after_copy", "restore.after_edit"];
-const RESTORE: &[&str] = &[
+pub const RESTORE: &[&str] = &[
     "restore.after_copy",
     "restore.after_edit",
     "restore.before_record",
@@ -43,7 +43,7 @@ const RESTORE: &[&str] = &[
     "restore.before_commit",
     "restore.in_place",
 ];
-const SAVE: &[&str] = &[
+pub const SAVE: &[&str] = &[
     "save.before_stream",
     "save.mid_stream",
     "save.after_stream",
@@ -51,10 +51,10 @@ const SAVE: &[&str] = &[
     "save.after_manifest",
     "save.after_rename",
 ];
-const SHIP: &[&str] =
+pub const SHIP: &[&str] =
     &["ship.before_payload", "ship.after_payload", "ship.after_manifest", "ship.after_mark", "ship.after_trim"];
 /// Reached only when another host took the same name.
-const SHIP_RENAME: &str = "ship.before_rename";
+pub const SHIP_RENAME: &str = "ship.before_rename";
 
 fn kill(run: Lifeboat, point: &str) -> Lifeboat {
     run.failpoints(&format!("{point}=return(kill)"))
@@ -352,7 +352,7 @@ fn spool_files(lab: &Lab) -> Vec<String> {
 }
 
 /// An undisturbed agent, until nothing waits in the spool; then it is told to stop.
-fn agent_ships(lab: &Lab) {
+pub fn agent_ships(lab: &Lab) {
     let mut agent = lab.cmd(["agent"]).env("LIFEBOAT_LOG__FORMAT", "text").spawn();
     agent.wait_for("schedules: ", Duration::from_secs(60));
     crate::support::process::wait_until("the agent ships", Duration::from_secs(60), || {

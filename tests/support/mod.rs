@@ -11,6 +11,7 @@
 pub mod cluster;
 pub mod data;
 pub mod etcd;
+pub mod faulty;
 pub mod lifeboat;
 pub mod minio;
 pub mod ports;
@@ -25,6 +26,7 @@ pub mod weed;
 pub use cluster::Cluster;
 pub use data::{Dump, Entry, Fill, dump};
 pub use etcd::{EtcdOptions, EtcdPorts, EtcdProcess};
+pub use faulty::{DiskFault, FaultyRun};
 pub use lifeboat::{Lifeboat, Output, Running};
 pub use minio::MinIo;
 pub use proxy::FaultProxy;

@@ -131,3 +131,30 @@ impl ObjectStore for S3Store {
         abort::drain(&self.client).await;
     }
 }
+
+/// What the documents of a store are taken for: a listing as (keys and sizes, token of the next page), the code of an
+/// error, the id of an upload.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod documents {
+    use super::xml;
+
+    /// Keys with their sizes, and the token of the next page.
+    ///
+    /// # Errors
+    /// What is wrong with the document.
+    pub fn listing(body: &[u8]) -> Result<(Vec<(String, u64)>, Option<String>), String> {
+        let found = xml::listing(body)?;
+        Ok((found.contents.into_iter().map(|c| (c.key, c.size)).collect(), found.next))
+    }
+
+    /// Code and message of an error.
+    pub fn error(body: &[u8]) -> Option<(String, String)> {
+        xml::error(body).map(|e| (e.code, e.message))
+    }
+
+    /// The id of an upload that began.
+    pub fn upload_id(body: &[u8]) -> Option<String> {
+        xml::upload_id(body)
+    }
+}

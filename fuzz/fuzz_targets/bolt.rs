@@ -1,0 +1,2 @@
+#![no_main]
+lifeboat_fuzz::target!(bolt);
