@@ -389,7 +389,7 @@ async fn a_listing_shows_only_our_folder() {
 /// Stores that are not Amazon's choke on headers they do not know: this list changes only on purpose.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_known_headers_are_sent() {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 13] = [
         "host",
         "user-agent",
         "accept",
