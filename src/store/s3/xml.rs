@@ -68,7 +68,11 @@ pub(super) fn upload_id(body: &[u8]) -> Option<String> {
         #[serde(rename = "UploadId")]
         upload_id: String,
     }
-    parse::<Result>(body, "InitiateMultipartUploadResult").map(|r| r.upload_id).filter(|id| !id.is_empty())
+    // rclone leaves out the end of the name.
+    let answer = ["InitiateMultipartUploadResult", "InitiateMultipartUpload"]
+        .iter()
+        .find_map(|root| parse::<Result>(body, root));
+    answer.map(|r| r.upload_id).filter(|id| !id.is_empty())
 }
 
 /// `<ListBucketResult>` of ListObjectsV2.
