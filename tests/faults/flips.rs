@@ -71,6 +71,8 @@ impl Taken {
                 generation: Generation(1),
                 node: NodeName::new("cp1").unwrap(),
                 tags: BTreeMap::new(),
+                ships: false,
+                effort: etcd_lifeboat::snapshot::effort::Effort::default(),
                 hash_check: true,
                 newest_known: None,
             };
