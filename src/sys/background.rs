@@ -84,10 +84,7 @@ mod tests {
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         let before = policy();
         let (own, child) = run("work", move || {
-            Ok((
-                policy(),
-                std::thread::spawn(move || policy()).join().map_err(|_| Error::new(Kind::Internal, "child"))?,
-            ))
+            Ok((policy(), std::thread::spawn(policy).join().map_err(|_| Error::new(Kind::Internal, "child"))?))
         })
         .await
         .unwrap();
