@@ -1,9 +1,9 @@
 //! Compressed streams: never more than the limit comes out, the size of reads changes nothing, and what was decoded is encoded and
 //! decoded to the same again.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 
-use etcd_lifeboat::codec::{Decoder, Encoder, detect};
+use etcd_lifeboat::codec::{Decoder, detect, encode};
 use etcd_lifeboat::core::model::Compression;
 
 /// Above it a repeated encoding would only cost time.
@@ -26,9 +26,7 @@ pub fn run(data: &[u8]) -> bool {
     assert!(raw.len() as u64 <= limit, "{} bytes came out of a stream limited to {limit}", raw.len());
     let accepted = ended.is_ok();
     if accepted && raw.len() <= WORTH_ENCODING {
-        let mut encoder = Encoder::new(compression, Vec::new()).expect("memory");
-        encoder.write_all(&raw).expect("memory");
-        let stored = encoder.finish().expect("memory");
+        let stored = encode(compression, &raw).expect("memory");
         assert_eq!(decode(compression, &stored, raw.len() as u64, 1000), (raw, Ok(())));
     }
     accepted

@@ -110,12 +110,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::codec::{Encoder, encoded};
+    use crate::codec::{self, Encoder};
 
     const ALL: [Compression; 3] = [Compression::Gzip, Compression::Zstd, Compression::None];
 
     fn encode(compression: Compression, raw: &[u8]) -> Vec<u8> {
-        encoded(compression, raw)
+        codec::encode(compression, raw).unwrap()
     }
 
     fn decode(compression: Compression, stored: &[u8], limit: u64) -> io::Result<Vec<u8>> {

@@ -122,6 +122,14 @@ impl<W: Write + Send + 'static> Encoder<W> {
     }
 }
 
+/// The whole of something small, as one stream.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn encode(compression: Compression, raw: &[u8]) -> io::Result<Vec<u8>> {
+    compress(compression, &[Bytes::copy_from_slice(raw)])
+}
+
 fn compress_all(compression: Compression, work: &Receiver<Block>, done: &SyncSender<Output>) {
     while let Ok(block) = work.recv() {
         let output = compress(compression, &block);

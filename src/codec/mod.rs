@@ -10,13 +10,5 @@ mod read_ahead;
 
 pub use decode::Decoder;
 pub use detect::{Unrecognized, detect};
-pub use encode::Encoder;
+pub use encode::{Encoder, encode};
 pub use read_ahead::ReadAhead;
-
-/// `raw` as one stream.
-#[cfg(test)]
-pub(crate) fn encoded(compression: crate::core::model::Compression, raw: &[u8]) -> Vec<u8> {
-    let mut encoder = Encoder::new(compression, std::num::NonZeroUsize::MIN, Vec::new(), || {}).unwrap();
-    encoder.push(bytes::Bytes::copy_from_slice(raw)).unwrap();
-    encoder.finish().unwrap()
-}

@@ -395,7 +395,7 @@ fn local_files_are_read_in_any_format_and_bombs_stop() {
     let raw = fixture();
     for compression in [Compression::Gzip, Compression::Zstd, Compression::None] {
         let path = dir.path().join("misnamed.bin");
-        std::fs::write(&path, crate::codec::encoded(compression, &raw)).unwrap();
+        std::fs::write(&path, crate::codec::encode(compression, &raw).unwrap()).unwrap();
         let mut out = Vec::new();
         fetch::open_file(&path, raw.len() as u64).unwrap().read_to_end(&mut out).unwrap();
         assert_eq!(out, raw, "{compression}");

@@ -1,11 +1,10 @@
 //! Where the corpora begin: one small, accepted input for each thing that a target can take.
 
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use etcd_lifeboat::bolt::editor::{Edit, Items, apply, create};
-use etcd_lifeboat::codec::Encoder;
+use etcd_lifeboat::codec::encode;
 use etcd_lifeboat::core::model::{Compression, MemberId};
 use etcd_lifeboat::datadir::buckets::{Alarm, AlarmKind, RevisionKey, StoredMember};
 use etcd_lifeboat::datadir::protobuf::Message;
@@ -77,9 +76,7 @@ pub fn all() -> Vec<Seed> {
 
     let raw: Vec<u8> = (0..600u32).flat_map(|i| (i * i / 7).to_le_bytes()).collect();
     for (what, compression) in [Compression::Gzip, Compression::Zstd, Compression::None].into_iter().enumerate() {
-        let mut encoder = Encoder::new(compression, Vec::new()).unwrap();
-        encoder.write_all(&raw).unwrap();
-        let stored = encoder.finish().unwrap();
+        let stored = encode(compression, &raw).unwrap();
         add("codec", &compression.to_string(), &[what as u8, 255, 7], &stored);
         add("codec", &format!("{compression}-twice"), &[what as u8, 255, 250], &[stored.as_slice(), &stored].concat());
     }
