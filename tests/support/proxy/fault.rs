@@ -73,17 +73,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether the store sees the request as the client sent it.
-    pub fn is_carried_out(&self) -> bool {
-        !matches!(
-            self,
-            Fault::Before(_)
-                | Fault::ResetRequest(_)
-                | Fault::Status(..)
-                | Fault::Page(_)
-                | Fault::Portal
-                | Fault::Redirect(..)
-        )
+    /// Whether the client is left waiting.
+    pub fn hangs(&self) -> bool {
+        matches!(self, Fault::Before(End::Hang) | Fault::Swallow(End::Hang) | Fault::CutBody(_, End::Hang))
     }
 
     /// Whether the client gets well-formed content that is not the store's.
