@@ -8,6 +8,8 @@
 
 #[path = "store_contract/credentials.rs"]
 mod credentials;
+#[path = "store_contract/early.rs"]
+mod early;
 #[path = "store_contract/faults.rs"]
 mod faults;
 #[path = "store_contract/messages.rs"]

@@ -129,7 +129,7 @@ impl Wire {
                     path_style: Some(s3.path_style),
                     ca_file: s3.ca_file.clone(),
                     credentials,
-                    limits,
+                    limits: Limits { rate: s3.rate_limit, ..limits },
                 };
                 Ok(Arc::new(S3Store::connect(options, self.clock.clone())?))
             }

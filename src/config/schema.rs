@@ -291,3 +291,19 @@ fn check_cron(text: &str) -> Result<(), String> {
         None => Err(format!("the schedule {text:?} never fires: there is no such date")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse_rate;
+
+    #[test]
+    fn rates_are_bytes_with_a_unit() {
+        let rate = |text: &str| parse_rate(text).map(std::num::NonZeroU64::get);
+        for (text, bytes) in [("500KiB", 512_000), ("20MiB", 20 << 20), ("1 GiB", 1 << 30), ("65536", 65_536)] {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "fast", "20MB", "20Mib", "-1MiB", "1.5MiB", "0", "63KiB", "99999999999GiB", "20MiB/s"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+}

@@ -51,7 +51,7 @@ pub async fn run_without_conditions(place: &dyn Place) {
     assert_eq!(place.leftovers().await, Vec::<String>::new(), "something was left behind");
 }
 
-fn digest(bytes: &[u8]) -> Sha256 {
+pub fn digest(bytes: &[u8]) -> Sha256 {
     Sha256(sha2::Sha256::digest(bytes).into())
 }
 

@@ -19,6 +19,8 @@ use crate::config::ConfiguredFile;
 use crate::error::{Error, Kind, Result};
 use crate::ports::{Clock, StoreError, StoreErrorKind};
 
+use crate::sys::pace::Pace;
+
 use super::address::Address;
 use super::credentials::Credentials;
 use super::failure::{Failure, Refusal, SKEWED, refused};
@@ -45,6 +47,8 @@ pub(super) struct Client {
     /// The date to sign with.
     pub(super) date: skew::Correction,
     pub(super) limits: Limits,
+    /// The flow of parts and downloads; all of them share it.
+    pub(super) pace: tokio::sync::Mutex<Pace>,
     /// Aborts of cancelled uploads that are still under way.
     pub(super) aborts: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -157,6 +161,7 @@ impl Client {
             credentials,
             clock,
             date: skew::Correction::default(),
+            pace: tokio::sync::Mutex::new(Pace::new(limits.rate)),
             limits,
             aborts: Mutex::default(),
         })

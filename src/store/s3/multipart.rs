@@ -175,6 +175,7 @@ async fn send_part(upload: &Upload, number: u32, part: Part) -> StoreResult<(u64
         .query("uploadId", upload.id.as_str());
     request.body = part.bytes;
     request.body_sha256 = part.sha256;
+    client.pace.lock().await.pass(request.body.len()).await;
     // The same part again replaces itself.
     let answer = client.call_small(&request, ANSWER).await.map_err(|f| f.error)?;
     let etag = answer.headers.get(ETAG).and_then(|v| v.to_str().ok()).filter(|e| !e.contains(['<', '>', '&']));

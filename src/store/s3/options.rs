@@ -2,6 +2,7 @@
 //!
 //! It exists so that no limit hides in the code that obeys it, and so that tests can make each of them short.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -79,6 +80,8 @@ pub struct Limits {
     pub page_size: u32,
     /// How often a broken download is taken up again without having moved on by a mebibyte.
     pub resumes: u32,
+    /// Bytes per second of parts and downloads together, at most.
+    pub rate: Option<NonZeroU64>,
     /// Longest wait for the answer to a request that carries nothing: a store that hangs is given up then.
     pub reply: Duration,
     /// Told in words, every few seconds, that a request waits or is sent again, and why.
@@ -119,6 +122,7 @@ impl Default for Limits {
             parts_in_flight: 2,
             page_size: 1000,
             resumes: 8,
+            rate: None,
             reply: Duration::from_secs(60),
             tell: None,
             warn: None,

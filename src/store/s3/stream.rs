@@ -108,7 +108,10 @@ impl Download {
                 return Ok(None);
             }
             let failure = match self.pull().await {
-                Ok(chunk) => return Ok(Some(chunk)),
+                Ok(chunk) => {
+                    self.client.pace.lock().await.pass(chunk.len()).await;
+                    return Ok(Some(chunk));
+                }
                 Err(failure) => failure,
             };
             self.response = None;
