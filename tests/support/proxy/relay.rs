@@ -1,5 +1,7 @@
 //! One connection: requests are read, passed on, and answered as the rules say.
 
+#![allow(clippy::print_stderr, reason = "what is wrong with the surroundings is told")]
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +173,11 @@ async fn pass_on(site: &Site, request: &Head, content: &[u8]) -> Result<Answer, 
         stream.write_all(&content).await.ok()?;
         Answer::read(&mut stream, to_head).await
     });
-    work.await.ok().flatten().ok_or(End::Close)
+    let answer = work.await.ok().flatten();
+    if answer.is_none() {
+        eprintln!("the server behind the proxy did not answer to {}", request.first);
+    }
+    answer.ok_or(End::Close)
 }
 
 async fn send(client: &mut TcpStream, request: &Head, answer: Answer, rate: Option<usize>) -> Result<(), End> {
