@@ -25,8 +25,9 @@ use crate::sys::random;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A mended cause is seen within this time.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// As long as hosts may be booting together, they look at each other this often.
-const AMONG_HOSTS: Duration = Duration::from_secs(2);
+/// As long as hosts may be booting together, they look at each other this often: before the first two of three can serve without the third, which would
+/// then have to join.
+const AMONG_HOSTS: Duration = Duration::from_secs(1);
 /// How long that is.
 const SOON: Duration = Duration::from_secs(10 * 60);
 /// Steps in one run without an end in sight: more is a defect, not a history.
