@@ -3,6 +3,12 @@
 //! `lifeboat-bench fill ENDPOINT MIB` fills an etcd; `lifeboat-bench load ENDPOINT SECONDS RATE FILE` writes at a fixed rate until
 //! its time is over or FILE appears, and prints how long the writes took. It is no part of the packages.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "its figures go to bench.sh, what it is at goes to the person"
+)]
+
 mod load;
 mod objects;
 

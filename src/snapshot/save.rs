@@ -1,7 +1,7 @@
 //! One snapshot of the local member, from the stream to a whole entry in the spool. It does not talk to the store.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -225,17 +225,18 @@ fn place(spool: &Spool, records: &Records, manifest: &Manifest, written: Written
     let sealed = records.seal(RecordKind::Manifest, &keys::manifest(&manifest.name), manifest.generation, manifest)?;
     spool.write_manifest(&manifest.name, &sealed)?;
     let payload = spool.payload(manifest);
-    let renamed = (|| {
-        crate::failpoint!("save.after_manifest");
-        sys::fs::rename_new(written.part.path(), &payload)
-    })();
-    if let Err(e) = renamed {
+    if let Err(e) = give_name(&written, &payload) {
         let _ = spool.discard_manifest(&manifest.name);
         return Err(e);
     }
     written.part.keep();
     crate::failpoint!("save.after_rename");
     Ok(payload)
+}
+
+fn give_name(written: &Written, payload: &Path) -> Result<()> {
+    crate::failpoint!("save.after_manifest");
+    sys::fs::rename_new(written.part.path(), payload)
 }
 
 fn refuse_unfit(etcd: &dyn Etcd, status: &MemberStatus) -> Result<()> {
