@@ -73,9 +73,8 @@ impl Bootstrap {
                 return Err(Error::new(Kind::NotFound, why).hint("'lifeboat ls' shows what there is").into());
             }
             Some(name) => {
-                let storage = settings.policy.storage_version.as_deref();
                 let fact = store.and_then(|s| s.snapshots.iter().find(|s| s.name == *name));
-                if let Some(why) = fact.and_then(|f| select::ineligible(f, true, storage)) {
+                if let Some(why) = fact.and_then(|f| select::ineligible(f, true)) {
                     return Err(Error::new(Kind::Verification, format!("{name} cannot be restored: {why}")).into());
                 }
                 etcd_version::takes(facts, name)?;

@@ -65,7 +65,6 @@ impl Host {
             seed: None,
             replace_damaged: false,
             fallback: 3,
-            storage_version: None,
         };
         let settings = Settings {
             cluster: ClusterName::new("prod").unwrap(),

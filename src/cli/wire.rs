@@ -379,7 +379,6 @@ impl Wire {
             seed: s.bootstrap.seed.clone(),
             replace_damaged: s.bootstrap.replace_damaged,
             fallback: s.bootstrap.fallback,
-            storage_version: None,
         };
         Ok(bootstrap::Settings {
             cluster: s.cluster.name.clone(),

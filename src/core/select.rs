@@ -52,7 +52,7 @@ pub struct Candidate {
 /// Why a snapshot may not be restored, when it may not.
 ///
 /// `by_name`: a person named this very snapshot, so an emergency snapshot (taken without quorum) counts.
-pub fn ineligible(s: &SnapshotFact, by_name: bool, newest_storage: Option<&str>) -> Option<String> {
+pub fn ineligible(s: &SnapshotFact, by_name: bool) -> Option<String> {
     let c = match &s.manifest {
         Ok(c) => c,
         Err(why) => return Some(why.clone()),
@@ -69,12 +69,7 @@ pub fn ineligible(s: &SnapshotFact, by_name: bool, newest_storage: Option<&str>)
     if !c.quorum && !by_name {
         return Some("it was taken without quorum and is restored only by name".into());
     }
-    match (&c.storage_version, newest_storage) {
-        (Some(theirs), Some(ours)) if newer(theirs, ours) => {
-            Some(format!("its storage version is {theirs}, newer than this host's etcd understands ({ours})"))
-        }
-        _ => None,
-    }
+    None
 }
 
 /// Why an etcd cannot take data of this storage version.
@@ -108,11 +103,10 @@ pub fn newer(a: &str, b: &str) -> bool {
 pub fn best<'a>(
     snapshots: &'a [SnapshotFact],
     excluded: &[Excluded],
-    newest_storage: Option<&str>,
 ) -> Option<(&'a SnapshotName, &'a Candidate)> {
     snapshots
         .iter()
-        .filter(|s| ineligible(s, false, newest_storage).is_none())
+        .filter(|s| ineligible(s, false).is_none())
         .filter(|s| !excluded.iter().any(|e| e.name == s.name))
         .filter_map(|s| s.manifest.as_ref().ok().map(|c| (&s.name, c)))
         .max_by_key(|(name, c)| (c.generation, c.revision, c.started, *name))
@@ -150,10 +144,10 @@ mod tests {
             snapshot("new-life-again", 2, 100, "2024-02-01T00:00:01Z"),
             snapshot("new-life-early", 2, 99, "2025-01-01T00:00:00Z"),
         ];
-        assert_eq!(best(&all, &[], None).unwrap().0.as_str(), "new-life-again");
+        assert_eq!(best(&all, &[]).unwrap().0.as_str(), "new-life-again");
         let excluded = [Excluded { name: SnapshotName::new("new-life-again").unwrap(), why: String::new() }];
-        assert_eq!(best(&all, &excluded, None).unwrap().0.as_str(), "new-life");
-        assert!(best(&[], &[], None).is_none());
+        assert_eq!(best(&all, &excluded).unwrap().0.as_str(), "new-life");
+        assert!(best(&[], &[]).is_none());
     }
 
     #[test]
@@ -169,19 +163,18 @@ mod tests {
             name: SnapshotName::new("a").unwrap(),
             manifest: Err("its signature does not match".into()),
         };
-        for (s, by_name, ours, expected) in [
-            (change(|_| ()), false, None, None),
-            (unsigned, true, None, Some("signature")),
-            (change(|c| c.kind = "keys".into()), true, None, Some("kind")),
-            (change(|c| c.damaged = Some("digest".into())), true, None, Some("damaged")),
-            (change(|c| c.payload_present = false), true, None, Some("gone")),
-            (change(|c| c.quorum = false), false, None, Some("without quorum")),
-            (change(|c| c.quorum = false), true, None, None),
-            (change(|c| c.storage_version = Some("3.6.0".into())), false, Some("3.5"), Some("storage version")),
-            (change(|c| c.storage_version = Some("3.6.0".into())), false, Some("3.6"), None),
-            (change(|c| c.storage_version = Some("3.10.0".into())), false, Some("3.9"), Some("storage version")),
+        for (s, by_name, expected) in [
+            (change(|_| ()), false, None),
+            (unsigned, true, Some("signature")),
+            (change(|c| c.kind = "keys".into()), true, Some("kind")),
+            (change(|c| c.damaged = Some("digest".into())), true, Some("damaged")),
+            (change(|c| c.payload_present = false), true, Some("gone")),
+            (change(|c| c.quorum = false), false, Some("without quorum")),
+            (change(|c| c.quorum = false), true, None),
+            // Which etcd there is, is asked when it would be restored: the newest is restored or nothing.
+            (change(|c| c.storage_version = Some("9.9.0".into())), false, None),
         ] {
-            let why = ineligible(&s, by_name, ours);
+            let why = ineligible(&s, by_name);
             match expected {
                 None => assert_eq!(why, None),
                 Some(part) => assert!(why.as_deref().is_some_and(|w| w.contains(part)), "{why:?} lacks {part:?}"),

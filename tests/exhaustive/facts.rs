@@ -252,7 +252,6 @@ pub(crate) fn build<'a>(value: &dyn Fn(&str) -> Option<&'a str>) -> (Facts, Poli
         },
         replace_damaged: is("replace_damaged", "yes"),
         fallback: 1,
-        storage_version: None,
     };
     (facts, policy)
 }

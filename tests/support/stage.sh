@@ -97,7 +97,7 @@ quota-backend-bytes 8589934592
 FLAGS
     start etcd "$@" "$etcd/etcd" "${args[@]}"
     etcd_pid=$started
-    wait_for 30 "etcd at $client to be healthy" ctl endpoint health
+    wait_for 120 "etcd at $client to be healthy" ctl endpoint health
 }
 
 weed_shell() {

@@ -187,12 +187,11 @@ pub(super) fn force_plan(look: &Look<'_>) -> Option<Verdict> {
         let what = format!("the restore of {:?} that was requested in {}", request.snapshot, request.found_in);
         return failed_without_data(look, Rule::F2, &what);
     }
-    let storage = look.policy.storage_version.as_deref();
     let snapshot = if request.snapshot == "latest" {
-        select::best(&store.snapshots, &look.facts.attempts.excluded, storage).map(|(name, _)| name.clone())
+        select::best(&store.snapshots, &look.facts.attempts.excluded).map(|(name, _)| name.clone())
     } else {
         SnapshotName::new(&request.snapshot).ok().filter(|wanted| {
-            store.snapshots.iter().any(|s| s.name == *wanted && select::ineligible(s, true, storage).is_none())
+            store.snapshots.iter().any(|s| s.name == *wanted && select::ineligible(s, true).is_none())
         })
     };
     let voters = look.configured();

@@ -73,16 +73,15 @@ pub(super) fn unknown(look: &Look<'_>) -> Option<Verdict> {
 
 /// What the configuration asks for: the fresh pin, or the best eligible one.
 fn wanted<'a>(look: &Look<'a>, store: &'a StoreFacts) -> Option<&'a SnapshotName> {
-    let storage = look.policy.storage_version.as_deref();
     match fresh_pin(look) {
         Some(pin) => store
             .snapshots
             .iter()
-            .find(|s| s.name == *pin && select::ineligible(s, true, storage).is_none())
+            .find(|s| s.name == *pin && select::ineligible(s, true).is_none())
             .map(|s| &s.name),
         None => {
             let excluded = look.plan().map(|p| p.plan.excluded.as_slice()).unwrap_or_default();
-            select::best(&store.snapshots, excluded, storage).map(|(name, _)| name)
+            select::best(&store.snapshots, excluded).map(|(name, _)| name)
         }
     }
 }
@@ -137,7 +136,7 @@ pub(super) fn pinned(look: &Look<'_>) -> Option<Verdict> {
         );
     };
     let broken = look.facts.attempts.excluded.iter().find(|e| e.name == *pin).map(|e| e.why.clone());
-    if let Some(why) = broken.or_else(|| select::ineligible(found, true, look.policy.storage_version.as_deref())) {
+    if let Some(why) = broken.or_else(|| select::ineligible(found, true)) {
         return Some(
             Verdict::refuse(
                 Rule::S1,
@@ -162,7 +161,7 @@ pub(super) fn pinned(look: &Look<'_>) -> Option<Verdict> {
 }
 
 fn best_now<'a>(look: &Look<'a>, store: &'a StoreFacts) -> Option<(&'a SnapshotName, &'a select::Candidate)> {
-    select::best(&store.snapshots, &look.facts.attempts.excluded, look.policy.storage_version.as_deref())
+    select::best(&store.snapshots, &look.facts.attempts.excluded)
 }
 
 fn fallback_used_up(look: &Look<'_>) -> bool {
@@ -209,9 +208,8 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
 
 /// What is known to be unfit before it is tried (a payload that is gone, cut or found broken by `verify`): passed over, and never in silence.
 fn unfit(look: &Look<'_>, store: &StoreFacts) -> Option<String> {
-    let storage = look.policy.storage_version.as_deref();
     let known = store.snapshots.iter().filter(|s| s.manifest.is_ok());
-    let unfit: Vec<_> = known.filter_map(|s| select::ineligible(s, false, storage).map(|why| (&s.name, why))).collect();
+    let unfit: Vec<_> = known.filter_map(|s| select::ineligible(s, false).map(|why| (&s.name, why))).collect();
     let (last, why) = unfit.last()?;
     Some(format!("{} snapshot(s) were passed over, among them {last}: {why}", unfit.len()))
 }
@@ -242,14 +240,13 @@ pub(super) fn none_eligible(look: &Look<'_>) -> Option<Verdict> {
     if store.snapshots.is_empty() {
         return None;
     }
-    let storage = look.policy.storage_version.as_deref();
     let excluded = &look.facts.attempts.excluded;
     let mut reasons: Vec<String> = store
         .snapshots
         .iter()
         .filter_map(|s| {
             let found = excluded.iter().find(|e| e.name == s.name).map(|e| e.why.clone());
-            found.or_else(|| select::ineligible(s, false, storage)).map(|why| format!("{}: {why}", s.name))
+            found.or_else(|| select::ineligible(s, false)).map(|why| format!("{}: {why}", s.name))
         })
         .collect();
     let total = reasons.len();

@@ -38,7 +38,6 @@ pub(super) fn policy() -> Policy {
         seed: None,
         replace_damaged: false,
         fallback: 3,
-        storage_version: None,
     }
 }
 

@@ -85,9 +85,6 @@ pub struct Policy {
     pub replace_damaged: bool,
     /// How many broken snapshots may be passed over.
     pub fallback: u32,
-    /// Newest storage version that the local etcd understands, when known.
-    #[serde(default)]
-    pub storage_version: Option<String>,
 }
 
 fn lost_after_default() -> u64 {

@@ -310,7 +310,6 @@ impl View {
             seed: variant.static_seed.map(node),
             replace_damaged: false,
             fallback: 3,
-            storage_version: None,
         }
     }
 }
