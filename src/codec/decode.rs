@@ -206,7 +206,7 @@ mod tests {
         #[test]
         fn what_goes_in_comes_out(raw in proptest::collection::vec(any::<u8>(), 0..20_000), pieces in 1usize..2000) {
             for compression in ALL {
-                let mut encoder = Encoder::new(compression, NonZeroUsize::MIN, Vec::new(), || {}).unwrap();
+                let mut encoder = Encoder::new(compression, NonZeroUsize::MIN, Vec::new(), || {}, || {}).unwrap();
                 for piece in raw.chunks(pieces) {
                     encoder.push(Bytes::copy_from_slice(piece)).unwrap();
                 }

@@ -55,11 +55,17 @@ pub struct Encoder<W> {
 
 impl<W: Write + Send + 'static> Encoder<W> {
     /// Starts a stream of the given format over `sink`, compressed on `threads` threads. `at_start` is called first on each
-    /// thread that is started.
+    /// thread that compresses, `at_write` on the one that writes.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn new(compression: Compression, threads: NonZeroUsize, sink: W, at_start: fn()) -> io::Result<Self> {
+    pub fn new(
+        compression: Compression,
+        threads: NonZeroUsize,
+        sink: W,
+        at_start: fn(),
+        at_write: fn(),
+    ) -> io::Result<Self> {
         let (mut lanes, mut outputs) = (Vec::new(), Vec::new());
         for number in 0..threads.get() {
             let (blocks, work) = sync_channel::<Block>(QUEUE);
@@ -72,7 +78,7 @@ impl<W: Write + Send + 'static> Encoder<W> {
             outputs.push(output);
         }
         let writer = Builder::new().name("write".to_owned()).spawn(move || {
-            at_start();
+            at_write();
             write_all(&outputs, sink)
         })?;
         Ok(Encoder { block: Vec::new(), len: 0, block_len: block_len(compression), lanes, next: 0, written: 0, writer })
@@ -204,7 +210,7 @@ mod tests {
             let raw: Vec<u8> = (0..len).map(|i| (i / 7 * 31) as u8).collect();
             for compression in ALL {
                 for n in [1, 2, 3, 5] {
-                    let mut encoder = Encoder::new(compression, threads(n), Vec::new(), || {}).unwrap();
+                    let mut encoder = Encoder::new(compression, threads(n), Vec::new(), || {}, || {}).unwrap();
                     for piece in raw.chunks(300_001) {
                         encoder.push(Bytes::copy_from_slice(piece)).unwrap();
                     }
@@ -231,7 +237,7 @@ mod tests {
         .collect();
         for compression in ALL {
             for n in [1, 3] {
-                let mut encoder = Encoder::new(compression, threads(n), Failing(3 << 20), || {}).unwrap();
+                let mut encoder = Encoder::new(compression, threads(n), Failing(3 << 20), || {}, || {}).unwrap();
                 let pushed = noise.chunks(1 << 19).try_for_each(|piece| encoder.push(Bytes::copy_from_slice(piece)));
                 let failed = encoder.finish().map(drop).unwrap_err();
                 if compression == Compression::None {
@@ -254,7 +260,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut encoder = Encoder::new(Compression::Gzip, threads(2), Sink(sign), || {}).unwrap();
+        let mut encoder = Encoder::new(Compression::Gzip, threads(2), Sink(sign), || {}, || {}).unwrap();
         encoder.push(Bytes::from(vec![1; 5 << 20])).unwrap();
         drop(encoder);
         let ended = gone.recv_timeout(std::time::Duration::from_secs(30)).unwrap_err();

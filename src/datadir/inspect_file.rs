@@ -28,6 +28,7 @@ pub struct Content {
     last: Option<i64>,
     small: SmallFacts,
     members: Vec<StoredMember>,
+    keys_at: Revision,
     finder: NewestFinder,
 }
 
@@ -58,6 +59,11 @@ impl Default for Content {
 impl Content {
     /// Nothing yet.
     pub fn new() -> Self {
+        Content::with_keys_at(Revision(i64::MAX))
+    }
+
+    /// Nothing yet; which change of a key is its newest is asked at `revision`, as if later ones were not there.
+    pub fn with_keys_at(revision: Revision) -> Self {
         Content {
             hash: 0,
             bucket: Vec::new(),
@@ -65,7 +71,8 @@ impl Content {
             last: None,
             small: SmallFacts::default(),
             members: Vec::new(),
-            finder: NewestFinder::new(Revision(i64::MAX)),
+            keys_at: revision,
+            finder: NewestFinder::new(revision),
         }
     }
 
@@ -74,11 +81,8 @@ impl Content {
     /// # Errors
     /// `Verification`, `Io`.
     pub fn finish<R: ReadAt>(mut self, image: &Image<R>) -> Result<Gathered> {
-        let newest = if self.finder.needs_another_round() {
-            newest(image, Revision(i64::MAX))?
-        } else {
-            self.finder.into_newest()
-        };
+        let newest =
+            if self.finder.needs_another_round() { newest(image, self.keys_at)? } else { self.finder.into_newest() };
         Ok(Gathered {
             status_hash: self.hash,
             total_keys: self.total_keys,

@@ -417,7 +417,6 @@ struct Facts {
 
 /// HashKV of the db that was built, when it is what the server said.
 fn check_hash(image: &Image<&File>, wanted: HashKv, snapshot: Revision, content: &Gathered) -> Result<()> {
-    // The changes that the restore itself adds lie behind the snapshot's last revision, and name no key.
     let found = if wanted.revision == snapshot {
         hash_kv_with(image, wanted.revision, wanted.compact_revision, &content.newest)?
     } else {
@@ -435,7 +434,8 @@ fn check_hash(image: &Image<&File>, wanted: HashKv, snapshot: Revision, content:
 /// Checks the db that was built, writes the rest of the data dir, fsyncs it all and puts the record into it.
 fn complete(file: &File, db: &Path, plan: &Plan, dirs: &Dirs, staging_dir: &Path, facts: Facts) -> Result<Built> {
     let image = Image::new(file, &db.display().to_string())?;
-    let mut content = Content::new();
+    // A bump adds a change of the nameless key, which the server of a cluster that was bumped before has one of in its HashKV.
+    let mut content = Content::with_keys_at(facts.snapshot_revision);
     check(&image, &mut content)?;
     let content = content.finish(&image)?;
     if let Some(wanted) = facts.hash_kv {

@@ -5,11 +5,12 @@
 //! stall etcd for a second. Other threads of the process keep their class, so that leases and heartbeats are not starved.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::Builder;
 
 use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
 };
 use tokio::sync::oneshot;
 
@@ -27,22 +28,42 @@ pub enum Scheduling {
     Normal,
 }
 
-static CHOSEN: OnceLock<Scheduling> = OnceLock::new();
+static CHOSEN: AtomicU8 = AtomicU8::new(Scheduling::Normal as u8);
 
-/// Sets the class of the threads that are started from now on. Only the first call counts.
+/// Sets the class of the threads that are started from now on.
 pub fn choose(scheduling: Scheduling) {
-    let _ = CHOSEN.set(scheduling);
+    CHOSEN.store(scheduling as u8, Ordering::Relaxed);
+}
+
+fn chosen() -> Scheduling {
+    match CHOSEN.load(Ordering::Relaxed) {
+        n if n == Scheduling::Idle as u8 => Scheduling::Idle,
+        n if n == Scheduling::Batch as u8 => Scheduling::Batch,
+        _ => Scheduling::Normal,
+    }
 }
 
 /// Gives the calling thread, and the threads that it starts, the chosen class. Where the system forbids it the thread goes on as it is.
 pub fn give_way() {
-    let policy = match CHOSEN.get().copied().unwrap_or_default() {
-        Scheduling::Idle => NormalThreadSchedulePolicy::Idle,
-        Scheduling::Batch => NormalThreadSchedulePolicy::Batch,
-        Scheduling::Normal => return,
-    };
-    let policy = ThreadSchedulePolicy::Normal(policy);
-    if let Err(e) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+    match chosen() {
+        Scheduling::Idle => become_one(NormalThreadSchedulePolicy::Idle),
+        Scheduling::Batch => become_one(NormalThreadSchedulePolicy::Batch),
+        Scheduling::Normal => (),
+    }
+}
+
+/// As [`give_way`], for a thread that writes to a disk which etcd uses. It is never idle: a file system's journal waits for what such
+/// a thread has begun to write, and etcd's fsync waits for the journal, while the idle I/O class waits for everybody.
+pub fn give_way_but_write() {
+    if chosen() != Scheduling::Normal {
+        become_one(NormalThreadSchedulePolicy::Batch);
+    }
+}
+
+fn become_one(policy: NormalThreadSchedulePolicy) {
+    // Of 99, and the middle is niceness 0.
+    let nice = ThreadPriorityValue::try_from(49u8).map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
+    if let Err(e) = set_thread_priority_and_policy(thread_native_id(), nice, ThreadSchedulePolicy::Normal(policy)) {
         tracing::debug!("the scheduling class of a thread could not be set: {e}");
     }
 }
@@ -83,12 +104,15 @@ mod tests {
         let policy = || thread_priority::thread_schedule_policy().unwrap();
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         let before = policy();
-        let (own, child) = run("work", move || {
-            Ok((policy(), std::thread::spawn(policy).join().map_err(|_| Error::new(Kind::Internal, "child"))?))
+        let (own, child, writer) = run("work", move || {
+            let joined = |thread: std::thread::JoinHandle<ThreadSchedulePolicy>| thread.join().unwrap();
+            let child = joined(std::thread::spawn(policy));
+            Ok((policy(), child, joined(std::thread::spawn(move || (give_way_but_write(), policy()).1))))
         })
         .await
         .unwrap();
         assert_eq!((own, child), (idle, idle));
+        assert_eq!(writer, ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch));
         assert_eq!(policy(), before);
         assert_ne!(before, idle);
     }
