@@ -36,7 +36,12 @@ pub async fn start_flags(settings: &Settings) -> Observed<StartFlags> {
             if etcd_version.known().is_none() {
                 return Observed::unknown(CauseCode::NotLooked, "systemd does not run this host");
             }
-            return Observed::Known(StartFlags { etcd_version: Some(etcd_version), ..StartFlags::default() });
+            let read_from = "nowhere, since systemd does not run this host".to_owned();
+            return Observed::Known(StartFlags {
+                etcd_version: Some(etcd_version),
+                read_from,
+                ..StartFlags::default()
+            });
         }
         ManagedBy::Systemd => match tokio::time::timeout(LIMIT, systemctl::etcd_unit(&settings.etcd.unit)).await {
             Ok(Ok(unit)) => unit,

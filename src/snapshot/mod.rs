@@ -14,6 +14,7 @@ pub mod save;
 pub mod ship;
 pub mod spool;
 pub mod stopped;
+mod stream;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

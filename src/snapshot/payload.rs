@@ -178,7 +178,7 @@ pub(super) fn write(
     let facts = indexed
         .and_then(|()| index.finish())
         .map_err(|e| thrown_away("its digest is right, but it is no sound database").caused_by(e))?;
-    let mut sink = encoder.finish().map_err(cannot)?;
+    let sink = encoder.finish().map_err(cannot)?;
     sink.file.sync_all().or_fail(Kind::Io, || format!("cannot fsync {}", path.display()))?;
     sink.written.send_replace(sink.size);
     Ok(Written {

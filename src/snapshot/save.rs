@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::early;
 use super::effort::Effort;
-use super::payload::{self, Format, Piece, Written};
+use super::payload::{Format, Written};
 use super::spool::Spool;
+use super::stream;
 use crate::catalog::keys;
 use crate::catalog::records::Records;
 use crate::core::health::{self, Observation, Unfit};
@@ -19,13 +19,8 @@ use crate::core::model::{ClusterId, Compression, Generation, MemberId, NodeName,
 use crate::core::record::RecordKind;
 use crate::datadir::buckets::{Alarm, AlarmKind};
 use crate::error::{Error, Kind, Result, ResultExt};
-use crate::ports::{Clock, Etcd, EtcdError, EtcdErrorKind, EtcdResult, MemberStatus, SnapshotStream};
-use crate::sys::{self, background, pace::Pace};
-
-/// Pieces between the stream and the compressor, at most. With [`PIECE`] it bounds the memory, and a slow disk slows etcd's stream down.
-pub(super) const QUEUE: usize = 8;
-/// etcd sends 32 KiB at a time; larger pieces save switching between threads.
-pub(super) const PIECE: usize = 256 * 1024;
+use crate::ports::{Clock, Etcd, EtcdErrorKind, MemberStatus};
+use crate::sys;
 
 /// What to save, and what is known around it.
 #[derive(Debug, Clone)]
@@ -99,7 +94,7 @@ pub async fn save(
         true => early::begin(records, spool, &name, request.compression),
         false => (watch::Sender::new(0), None),
     };
-    let written = stream(etcd, spool, &name, request, tell).await?;
+    let written = stream::stream(etcd, spool, &name, request, tell).await?;
     crate::failpoint!("save.after_fsync");
     // The alarm may have been raised after the member was asked.
     if written.facts.alarms.iter().any(|a| a.kind == AlarmKind::Corrupt) {
@@ -296,71 +291,4 @@ async fn hash(etcd: &dyn Etcd, revision: Revision, warnings: &mut Vec<String>) -
             None
         }
     }
-}
-
-async fn stream(
-    etcd: &dyn Etcd,
-    spool: &Spool,
-    name: &SnapshotName,
-    request: &SaveRequest,
-    tell: watch::Sender<u64>,
-) -> Result<Written> {
-    let format = request.format();
-    let mut stream = etcd.snapshot().await?;
-    let (pieces, queue) = mpsc::channel(QUEUE);
-    let (spool, path, endpoint) = (spool.clone(), spool.part(name), etcd.endpoint().to_owned());
-    let writer = background::start("digest", move || payload::write(&spool, &path, format, &endpoint, queue, tell))?;
-    let fed = feed(stream.as_mut(), pieces, etcd.endpoint(), Pace::new(request.effort.etcd_rate)).await;
-    let written = writer.await.or_fail(Kind::Internal, || "the writer of the snapshot panicked")?;
-    match fed {
-        Ok(Fed::Whole) => written,
-        // The writer knows why it stopped taking pieces.
-        Ok(Fed::WriterStopped) => match written {
-            Err(e) => Err(e),
-            Ok(_) => Err(Error::new(Kind::Internal, "the writer of the snapshot stopped early")),
-        },
-        Err(e) => Err(e.into()),
-    }
-}
-
-enum Fed {
-    Whole,
-    WriterStopped,
-}
-
-async fn feed(
-    stream: &mut dyn SnapshotStream,
-    pieces: mpsc::Sender<Piece>,
-    endpoint: &str,
-    mut pace: Pace,
-) -> EtcdResult<Fed> {
-    let mut gathered = bytes::BytesMut::new();
-    let mut received = 0u64;
-    while let Some(piece) = stream.next().await? {
-        received = received.saturating_add(piece.len() as u64);
-        pace.pass(piece.len()).await;
-        gathered.extend_from_slice(&piece);
-        while gathered.len() >= PIECE {
-            if !send(&pieces, gathered.split_to(PIECE).freeze()).await {
-                return Ok(Fed::WriterStopped);
-            }
-        }
-    }
-    if let Some(announced) = stream.announced()
-        && announced != received
-    {
-        return Err(EtcdError {
-            kind: EtcdErrorKind::BrokenStream,
-            text: format!("etcd {endpoint}: the snapshot stream ended after {received} of {announced} bytes"),
-            hint: Some("look into etcd's own log; the next run takes a new snapshot".into()),
-        });
-    }
-    if !send(&pieces, gathered.freeze()).await || pieces.send(Piece::End).await.is_err() {
-        return Ok(Fed::WriterStopped);
-    }
-    Ok(Fed::Whole)
-}
-
-async fn send(pieces: &mpsc::Sender<Piece>, piece: Bytes) -> bool {
-    piece.is_empty() || pieces.send(Piece::Data(piece)).await.is_ok()
 }

@@ -10,8 +10,9 @@ use sha2::Digest;
 use tokio::sync::{mpsc, watch};
 
 use super::payload::{self, Piece};
-use super::save::{self, PIECE, QUEUE, SaveRequest, Saved, Source, Taken};
+use super::save::{self, SaveRequest, Saved, Source, Taken};
 use super::spool::Spool;
+use super::stream::{PIECE, QUEUE};
 use crate::bolt::reader::{Image, ReadAt};
 use crate::catalog::records::Records;
 use crate::core::manifest::Voter;

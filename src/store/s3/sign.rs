@@ -1,6 +1,7 @@
 //! AWS Signature Version 4 in headers, by rust-s3's signing functions.
 //!
-//! It exists so that every header of a request is signed, and the payload with it: what the store stores is what we hashed.
+//! It exists so that every header of a request is signed, and over plain HTTP the payload with it. Over TLS the payload of a part is not
+//! hashed a second time (`UNSIGNED-PAYLOAD`): TLS guards it on its way, and whoever reads it compares it with the manifest's digest.
 //! The signature is made for one moment; a request that is sent again is signed again.
 
 use hmac::Mac;

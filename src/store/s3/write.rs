@@ -196,7 +196,7 @@ async fn stored_digest(client: &Arc<Client>, full_key: &str) -> StoreResult<Sha2
 pub(super) async fn confirm(client: &Arc<Client>, full_key: &str, ours: &Ours<'_>) -> StoreResult<ObjectMeta> {
     let wanted = match ours {
         Ours::Body(body) => format!("{} bytes", body.len()),
-        Ours::Digest(size, digest) | Ours::Upload(size, _, digest) => format!("{size} bytes with sha256 {digest}"),
+        Ours::Digest(size, digest) | Ours::Upload(size, _, digest) => format!("{size} bytes of ours (sha256 {digest})"),
     };
     match find(client, full_key, ours).await? {
         Found::Ours(meta) => Ok(meta),
