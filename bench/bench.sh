@@ -9,6 +9,7 @@
 #   BENCH_MIB       size of the db in MiB (default 1340)
 #   BENCH_ROUNDS    how often each command runs (default 3)
 #   BENCH_PARTS     which parts run (default "save restore local first impact")
+#   BENCH_STORE     where the S3 server keeps its data, made and removed here (default: on the disk of etcd, which feels that)
 set -euo pipefail
 
 stage_name=bench
@@ -67,6 +68,8 @@ export -f lifeboat_clean 2>/dev/null || true
 
 write_configuration bench 'schedule = []'
 { echo 'schedule = []'; grep -v '^schedule = \[\]$' "$conf"; } >"$conf.new" && mv "$conf.new" "$conf"
+weed_data=${BENCH_STORE:+$(mktemp -d -p "$BENCH_STORE")}
+at_end() { [ -z "$weed_data" ] || rm -rf -- "$weed_data"; return "$1"; }
 start_weed
 cat >"$dir/rclone.conf" <<CONF
 [s3]

@@ -28,6 +28,22 @@ pub enum Scheduling {
     Normal,
 }
 
+impl Scheduling {
+    fn of_work(self) -> Option<NormalThreadSchedulePolicy> {
+        match self {
+            Scheduling::Idle => Some(NormalThreadSchedulePolicy::Idle),
+            Scheduling::Batch => Some(NormalThreadSchedulePolicy::Batch),
+            Scheduling::Normal => None,
+        }
+    }
+
+    /// Never idle: a file system's journal waits for what such a thread has begun to write, and etcd's fsync waits for the journal, while
+    /// the idle I/O class waits for everybody.
+    fn of_writing(self) -> Option<NormalThreadSchedulePolicy> {
+        self.of_work().map(|_| NormalThreadSchedulePolicy::Batch)
+    }
+}
+
 static CHOSEN: AtomicU8 = AtomicU8::new(Scheduling::Normal as u8);
 
 /// Sets the class of the threads that are started from now on.
@@ -45,22 +61,16 @@ fn chosen() -> Scheduling {
 
 /// Gives the calling thread, and the threads that it starts, the chosen class. Where the system forbids it the thread goes on as it is.
 pub fn give_way() {
-    match chosen() {
-        Scheduling::Idle => become_one(NormalThreadSchedulePolicy::Idle),
-        Scheduling::Batch => become_one(NormalThreadSchedulePolicy::Batch),
-        Scheduling::Normal => (),
-    }
+    become_one(chosen().of_work());
 }
 
-/// As [`give_way`], for a thread that writes to a disk which etcd uses. It is never idle: a file system's journal waits for what such
-/// a thread has begun to write, and etcd's fsync waits for the journal, while the idle I/O class waits for everybody.
+/// As [`give_way`], for a thread that writes to a disk which etcd uses.
 pub fn give_way_but_write() {
-    if chosen() != Scheduling::Normal {
-        become_one(NormalThreadSchedulePolicy::Batch);
-    }
+    become_one(chosen().of_writing());
 }
 
-fn become_one(policy: NormalThreadSchedulePolicy) {
+fn become_one(policy: Option<NormalThreadSchedulePolicy>) {
+    let Some(policy) = policy else { return };
     // Of 99, and the middle is niceness 0.
     let nice = ThreadPriorityValue::try_from(49u8).map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
     if let Err(e) = set_thread_priority_and_policy(thread_native_id(), nice, ThreadSchedulePolicy::Normal(policy)) {
@@ -98,23 +108,26 @@ pub fn start<T: Send + 'static>(
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn work_in_the_background_is_idle_and_others_are_not() {
-        choose(Scheduling::Idle);
-        let policy = || thread_priority::thread_schedule_policy().unwrap();
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        let before = policy();
-        let (own, child, writer) = run("work", move || {
-            let joined = |thread: std::thread::JoinHandle<ThreadSchedulePolicy>| thread.join().unwrap();
-            let child = joined(std::thread::spawn(policy));
-            Ok((policy(), child, joined(std::thread::spawn(move || (give_way_but_write(), policy()).1))))
-        })
-        .await
-        .unwrap();
-        assert_eq!((own, child), (idle, idle));
-        assert_eq!(writer, ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch));
-        assert_eq!(policy(), before);
-        assert_ne!(before, idle);
+    #[test]
+    fn work_is_idle_with_all_that_it_starts_and_what_writes_is_not() {
+        use NormalThreadSchedulePolicy::{Batch, Idle, Other};
+        for (scheduling, work, writing) in [
+            (Scheduling::Idle, Idle, Batch),
+            (Scheduling::Batch, Batch, Batch),
+            (Scheduling::Normal, Other, Other),
+        ] {
+            // Not through `choose`, which is one for the whole process.
+            let policy = || thread_priority::thread_schedule_policy().unwrap();
+            let worker = std::thread::spawn(move || {
+                become_one(scheduling.of_work());
+                let child = std::thread::spawn(policy).join().unwrap();
+                let writer = std::thread::spawn(move || (become_one(scheduling.of_writing()), policy()).1);
+                (policy(), child, writer.join().unwrap())
+            });
+            let normal = ThreadSchedulePolicy::Normal;
+            assert_eq!(worker.join().unwrap(), (normal(work), normal(work), normal(writing)));
+            assert_eq!(policy(), normal(Other), "who started it keeps its own");
+        }
     }
 
     #[tokio::test]

@@ -65,7 +65,8 @@ backend = "dir"
 path = "/srv/snapshots"
 [[schedule]]
 name = "hourly"
-cron = "TZ=Europe/Berlin 0 * * * *"
+cron = "0 * * * *"
+timezone = "Europe/Berlin"
 compression = "zstd"
 [[schedule]]
 name = "daily"

@@ -114,7 +114,7 @@ try: urllib.request.urlopen(sys.argv[1], timeout=2)
 except urllib.error.HTTPError as e: sys.exit(0 if e.code == 403 else 1)' "http://$s3/"
 }
 
-# Needs the files that write_configuration makes.
+# Needs the files that write_configuration makes. Its data are in $weed_data, if that is set.
 start_weed() {
     python3 - "$dir" <<'PY'
 import json, sys
@@ -123,9 +123,10 @@ read = lambda name: open(f"{dir}/{name}").read()
 json.dump({"identities": [{"name": "stage", "actions": ["Admin", "Read", "List", "Tagging", "Write"],
     "credentials": [{"accessKey": read("access-key"), "secretKey": read("secret-key")}]}]}, open(f"{dir}/s3.json", "w"))
 PY
-    mkdir -p "$dir/weed"
+    local weed_dir=${weed_data:-$dir/weed}
+    mkdir -p "$weed_dir"
     weed_ports=("${ports[3]}" "${ports[5]}" "${ports[7]}" "${ports[9]}")
-    start weed "$tools/weed" server -dir="$dir/weed" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+    start weed "$tools/weed" server -dir="$weed_dir" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
         -master.port="${ports[2]}" -master.port.grpc="${ports[3]}" -master.telemetry=false -master.volumeSizeLimitMB=1024 \
         -volume.port="${ports[4]}" -volume.port.grpc="${ports[5]}" -volume.max=20 \
         -filer -filer.port="${ports[6]}" -filer.port.grpc="${ports[7]}" -filer.localSocket="$dir/filer.sock" \

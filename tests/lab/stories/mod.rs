@@ -18,3 +18,4 @@ mod rotation;
 mod several;
 mod site;
 mod three;
+mod weights;
