@@ -111,11 +111,9 @@ mod tests {
     #[test]
     fn work_is_idle_with_all_that_it_starts_and_what_writes_is_not() {
         use NormalThreadSchedulePolicy::{Batch, Idle, Other};
-        for (scheduling, work, writing) in [
-            (Scheduling::Idle, Idle, Batch),
-            (Scheduling::Batch, Batch, Batch),
-            (Scheduling::Normal, Other, Other),
-        ] {
+        for (scheduling, work, writing) in
+            [(Scheduling::Idle, Idle, Batch), (Scheduling::Batch, Batch, Batch), (Scheduling::Normal, Other, Other)]
+        {
             // Not through `choose`, which is one for the whole process.
             let policy = || thread_priority::thread_schedule_policy().unwrap();
             let worker = std::thread::spawn(move || {
