@@ -46,16 +46,6 @@ async fn the_in_process_server_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seaweedfs_keeps_the_contract() {
-    let weed = tokio::task::spawn_blocking(support::Weed::start).await.expect("SeaweedFS");
-    let place = places::S3 {
-        endpoint: weed.endpoint(),
-        bucket: "snapshots".to_owned(),
-        access_key: weed.access_key.clone(),
-        secret_key: weed.secret_key.clone(),
-        ca_file: None,
-        // It makes a bucket when something is put into it.
-        refuses_writes_to_missing: false,
-    };
-    weed.create_bucket(&place.bucket).await;
+    let (_weed, place) = places::S3::of_seaweedfs().await;
     suite::run(&place).await;
 }

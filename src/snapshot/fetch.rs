@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::Digest;
-use tokio_util::io::SyncIoBridge;
 
+use super::received::Received;
 use crate::catalog::snapshots::Snapshots;
 use crate::codec::{self, Decoder, ReadAhead};
 use crate::core::manifest::{Content, Manifest};
@@ -183,8 +183,7 @@ pub async fn open_raw(snapshots: &Snapshots, manifest: &Manifest) -> Result<RawR
             .hint("choose another one: lifeboat ls"));
     }
     let expected = Expected { raw: manifest.raw, stored: manifest.stored };
-    let body = ReadAhead::new("receive", SyncIoBridge::new(opened.body), || {});
-    let source: Source = Box::new(body.or_fail(Kind::Internal, || "cannot start a thread")?);
+    let source: Source = Box::new(Received::new(opened.body));
     Ok(RawReader::new(source, manifest.compression, manifest.raw.size, Some(expected), what, Kind::Store))
 }
 

@@ -10,6 +10,7 @@ pub mod effort;
 pub mod fetch;
 pub mod life;
 mod payload;
+mod received;
 pub mod save;
 pub mod ship;
 pub mod spool;

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use secrecy::SecretString;
 
 use super::suite::{PART, Place};
-use super::support::{self, S3Server};
+use super::support::{self, S3Server, Weed};
 
 /// Folders of a directory.
 pub struct Directory(tempfile::TempDir);
@@ -65,6 +65,22 @@ pub struct S3 {
 }
 
 impl S3 {
+    /// A bucket of a SeaweedFS that is started for it.
+    pub async fn of_seaweedfs() -> (Weed, S3) {
+        let weed = tokio::task::spawn_blocking(Weed::start).await.expect("SeaweedFS");
+        let s3 = S3 {
+            endpoint: weed.endpoint(),
+            bucket: "snapshots".to_owned(),
+            access_key: weed.access_key.clone(),
+            secret_key: weed.secret_key.clone(),
+            ca_file: None,
+            // It makes a bucket when something is put into it.
+            refuses_writes_to_missing: false,
+        };
+        weed.create_bucket(&s3.bucket).await;
+        (weed, s3)
+    }
+
     /// Options of a store in `folder`, with short pauses.
     pub fn options(&self, folder: &str) -> S3Options {
         S3Options {

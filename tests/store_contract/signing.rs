@@ -14,7 +14,7 @@ use super::faults::quick;
 use super::places::{InProcess, S3};
 use super::suite::{PART, content, file, kind, read_all};
 use super::support::proxy::{End, Fault};
-use super::support::{self, FaultProxy, Op, Weed};
+use super::support::{self, FaultProxy, Op};
 
 /// A host whose clock is wrong by so many seconds.
 #[derive(Default)]
@@ -54,16 +54,7 @@ async fn works_with_a_wrong_clock(s3: &S3) {
 /// It refuses dates that are off by more than a quarter of an hour, as Amazon's does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_clock_at_seaweedfs() {
-    let weed = tokio::task::spawn_blocking(Weed::start).await.expect("SeaweedFS");
-    let s3 = S3 {
-        endpoint: weed.endpoint(),
-        bucket: "snapshots".to_owned(),
-        access_key: weed.access_key.clone(),
-        secret_key: weed.secret_key.clone(),
-        ca_file: None,
-        refuses_writes_to_missing: false,
-    };
-    weed.create_bucket(&s3.bucket).await;
+    let (_weed, s3) = S3::of_seaweedfs().await;
     works_with_a_wrong_clock(&s3).await;
 }
 

@@ -10,7 +10,7 @@ use super::places::{InProcess, S3};
 use super::raw::{Raw, answer};
 use super::suite::{PART, Place, content, file, kind};
 use super::support::proxy::{End, Fault as ProxyFault};
-use super::support::{self, Fault, FaultProxy, Op, Weed};
+use super::support::{self, Fault, FaultProxy, Op};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -100,16 +100,7 @@ async fn in_the_in_process_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_seaweedfs() {
-    let weed = tokio::task::spawn_blocking(Weed::start).await.expect("SeaweedFS");
-    let s3 = S3 {
-        endpoint: weed.endpoint(),
-        bucket: "snapshots".to_owned(),
-        access_key: weed.access_key.clone(),
-        secret_key: weed.secret_key.clone(),
-        ca_file: None,
-        refuses_writes_to_missing: false,
-    };
-    weed.create_bucket(&s3.bucket).await;
+    let (_weed, s3) = S3::of_seaweedfs().await;
     sweeps(&s3, &s3).await;
 }
 
