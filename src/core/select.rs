@@ -100,10 +100,7 @@ pub fn newer(a: &str, b: &str) -> bool {
 }
 
 /// The best snapshot that may be restored on nobody's word but the configuration's, those in `excluded` left out.
-pub fn best<'a>(
-    snapshots: &'a [SnapshotFact],
-    excluded: &[Excluded],
-) -> Option<(&'a SnapshotName, &'a Candidate)> {
+pub fn best<'a>(snapshots: &'a [SnapshotFact], excluded: &[Excluded]) -> Option<(&'a SnapshotName, &'a Candidate)> {
     snapshots
         .iter()
         .filter(|s| ineligible(s, false).is_none())

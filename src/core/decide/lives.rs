@@ -13,7 +13,7 @@ pub(super) fn recorded(look: &Look<'_>) -> Vec<Configuration> {
     let Some(store) = look.store() else { return Vec::new() };
     let Some(newest) = &store.plan else {
         // No plan yet: the newest snapshot carries the voters of the cluster that it was taken from.
-        return crate::core::select::best(&store.snapshots, &[], None)
+        return crate::core::select::best(&store.snapshots, &[])
             .filter(|(_, c)| !c.voters.is_empty())
             .map(|(name, c)| Configuration { recorded_in: format!("snapshot {name}"), voters: c.voters.clone() })
             .into_iter()

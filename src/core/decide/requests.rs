@@ -190,9 +190,9 @@ pub(super) fn force_plan(look: &Look<'_>) -> Option<Verdict> {
     let snapshot = if request.snapshot == "latest" {
         select::best(&store.snapshots, &look.facts.attempts.excluded).map(|(name, _)| name.clone())
     } else {
-        SnapshotName::new(&request.snapshot).ok().filter(|wanted| {
-            store.snapshots.iter().any(|s| s.name == *wanted && select::ineligible(s, true).is_none())
-        })
+        SnapshotName::new(&request.snapshot)
+            .ok()
+            .filter(|wanted| store.snapshots.iter().any(|s| s.name == *wanted && select::ineligible(s, true).is_none()))
     };
     let voters = look.configured();
     if let Some(other) = could_live_beside(&voters, super::lives::recorded_or_seen(look)) {

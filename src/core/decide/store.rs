@@ -74,11 +74,9 @@ pub(super) fn unknown(look: &Look<'_>) -> Option<Verdict> {
 /// What the configuration asks for: the fresh pin, or the best eligible one.
 fn wanted<'a>(look: &Look<'a>, store: &'a StoreFacts) -> Option<&'a SnapshotName> {
     match fresh_pin(look) {
-        Some(pin) => store
-            .snapshots
-            .iter()
-            .find(|s| s.name == *pin && select::ineligible(s, true).is_none())
-            .map(|s| &s.name),
+        Some(pin) => {
+            store.snapshots.iter().find(|s| s.name == *pin && select::ineligible(s, true).is_none()).map(|s| &s.name)
+        }
         None => {
             let excluded = look.plan().map(|p| p.plan.excluded.as_slice()).unwrap_or_default();
             select::best(&store.snapshots, excluded).map(|(name, _)| name)
@@ -202,12 +200,12 @@ pub(super) fn restore_best(look: &Look<'_>) -> Option<Verdict> {
         ),
     );
     verdict.notes.extend(note);
-    verdict.notes.extend(unfit(look, store));
+    verdict.notes.extend(unfit(store));
     Some(verdict)
 }
 
 /// What is known to be unfit before it is tried (a payload that is gone, cut or found broken by `verify`): passed over, and never in silence.
-fn unfit(look: &Look<'_>, store: &StoreFacts) -> Option<String> {
+fn unfit(store: &StoreFacts) -> Option<String> {
     let known = store.snapshots.iter().filter(|s| s.manifest.is_ok());
     let unfit: Vec<_> = known.filter_map(|s| select::ineligible(s, false).map(|why| (&s.name, why))).collect();
     let (last, why) = unfit.last()?;
