@@ -201,7 +201,7 @@ async fn an_upload_that_began_early_is_not_left_when_the_snapshot_goes_another_w
                 ship::ship_all(&host.snapshots, &spool, &quiet).await.unwrap();
                 if case == "by a killed process" {
                     let file = |kind: &str| spool.dir().join(format!("{NAME}.{kind}.json"));
-                    std::fs::rename(file("shipped"), file("manifest")).unwrap();
+                    crate::sys::fs::rename(&file("shipped"), &file("manifest")).unwrap();
                 }
             }
             "store away" => {
