@@ -127,6 +127,8 @@ async fn a_save_that_is_interrupted_orphans_nothing_and_keeps_the_snapshot() {
         server.faults().always(Op::UploadPart, "", Fault::Delay(Duration::from_secs(60)));
         let mut running = host.command(&["save"]).spawn();
         wait_until("a part on its way", LONG, || server.faults().count(Op::UploadPart, "") > 0);
+        // Its upload begins before it is whole.
+        wait_until("a whole snapshot", LONG, || !host.rows(&["--local"]).is_empty());
         running.signal(signal);
         assert_eq!(running.wait(SOON), Some(1), "{signal}: {}", running.output());
         assert!(running.output().contains("lifeboat ls shows"), "{}", running.output());
