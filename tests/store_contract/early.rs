@@ -51,6 +51,14 @@ impl Growing {
         self.tell = None;
         std::fs::rename(&self.path, Path::new(&self.path).with_extension("done")).expect("rename");
     }
+
+    /// The same, of a file whose upload must have begun: one that is whole and has its last name before that is sent in the usual way.
+    async fn end_while_sent(&mut self, place: &InProcess) {
+        while place.server.faults().count(Op::CreateUpload, "") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.end();
+    }
 }
 
 async fn settled(place: &InProcess, store: &dyn ObjectStore) -> usize {
@@ -68,7 +76,7 @@ async fn a_file_is_sent_while_it_grows_and_seen_when_it_is_whole() {
         let upload = store.send_early(KEY, growing.port()).expect("begin").expect("S3 gains by it");
         growing.write(&raw).await;
         assert_eq!(store.head(KEY).await.unwrap_err().kind, StoreErrorKind::NotFound);
-        growing.end();
+        growing.end_while_sent(&place).await;
         let meta = upload.finish(&digest(&raw), PutMode::CreateOnly).await.expect("finish").expect("it was sent");
         assert_eq!(meta.size, raw.len() as u64);
         assert!(read_all(&*store, KEY, 0).await == raw, "{parts} parts");
@@ -103,7 +111,7 @@ async fn one_that_is_given_up_leaves_nothing() {
             store.put(KEY, "first".into(), PutMode::CreateOnly).await.expect("put");
         }
         if case != "dropped while it grows" {
-            growing.end();
+            growing.end_while_sent(&place).await;
         }
         let failed = match case {
             "taken" => Some(upload.finish(&digest(&raw), PutMode::CreateOnly).await),
@@ -142,7 +150,7 @@ async fn one_that_nobody_waits_for_any_more_is_aborted() {
         let mut growing = Growing::new();
         let upload = store.send_early(KEY, growing.port()).expect("begin").expect("an upload");
         growing.write(&raw).await;
-        growing.end();
+        growing.end_while_sent(&place).await;
         let whole = digest(&raw);
         let finish = upload.finish(&whole, PutMode::CreateOnly);
         let asked = async {

@@ -159,17 +159,18 @@ mod tests {
             limits: Limits::default(),
         };
         let client = Arc::new(Client::new(options, Arc::new(SystemClock::new())).expect("a client"));
-        let small = || {
-            let (_, written) = watch::channel(1);
+        // Small, or already where it cannot be found: nothing is sent.
+        let ends = |size| {
+            let (_, written) = watch::channel(size);
             begin(&client, "f/k".to_owned(), GrowingFile { path: "/nonexistent".into(), written })
         };
         let kept = || client.aborts.lock().expect("a list").len();
-        for _ in 0..3 {
-            assert!(small().finish(&Sha256([0; 32]), PutMode::CreateOnly).await.expect("nothing is sent").is_none());
+        for size in [0, 1, 1 << 30] {
+            assert!(ends(size).finish(&Sha256([0; 32]), PutMode::CreateOnly).await.expect("nothing is sent").is_none());
             assert_eq!(kept(), 0, "finished");
         }
         for _ in 0..3 {
-            drop(small());
+            drop(ends(1));
             assert_eq!(kept(), 1, "given up, and the one before it has ended");
             while client.aborts.lock().expect("a list").iter().any(|t| !t.is_finished()) {
                 tokio::task::yield_now().await;
