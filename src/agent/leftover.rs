@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::election::Roles;
@@ -25,18 +26,35 @@ const GIVE_UP: Duration = Duration::from_secs(3600);
 
 /// The slot of each schedule that is watched now.
 #[derive(Default)]
-pub(super) struct Leftovers(Mutex<HashMap<String, CancellationToken>>);
+pub(super) struct Leftovers {
+    slots: Mutex<HashMap<String, CancellationToken>>,
+    watches: Mutex<JoinSet<()>>,
+}
 
 impl Leftovers {
     /// A slot of `schedule` is due: it stands for all before it. The token ends the watch over this one.
     pub(super) fn due(&self, schedule: &str) -> CancellationToken {
         let token = CancellationToken::new();
-        if let Ok(mut watched) = self.0.lock()
+        if let Ok(mut watched) = self.slots.lock()
             && let Some(older) = watched.insert(schedule.to_owned(), token.clone())
         {
             older.cancel();
         }
         token
+    }
+
+    /// Runs the watch over a slot beside the schedules.
+    pub(super) fn watch(&self, slot: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(mut watches) = self.watches.lock() {
+            while watches.try_join_next().is_some() {}
+            watches.spawn(slot);
+        }
+    }
+
+    /// Waits for the watches, which the end of the agent has ended: one may be giving up a snapshot, and with it an upload.
+    pub(super) async fn ended(&self) {
+        let mut watches = self.watches.lock().map(|mut watches| std::mem::take(&mut *watches)).unwrap_or_default();
+        while watches.join_next().await.is_some() {}
     }
 }
 

@@ -212,6 +212,7 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
         })
     };
     let leftovers = Arc::new(Leftovers::default());
+    let watched = leftovers.clone();
     let on_due = {
         let (parts, wake, last_runs, roles) = (parts.clone(), wake.clone(), last_runs.clone(), roles.clone());
         move |run: Run| {
@@ -234,7 +235,7 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
                 }
                 if slot == work::Slot::Left {
                     // Ends with the next slot or the agent; the schedules go on meanwhile.
-                    tokio::spawn(async move {
+                    leftovers.watch(async move {
                         if leftover::is_ours_now(&parts, &roles, &job, &run, &newer).await {
                             tracing::warn!(
                                 schedule = %run.schedule, slot = %run.slot,
@@ -252,7 +253,13 @@ async fn round(parts: Parts, stop: CancellationToken, notify: Arc<Notify>) -> Re
     let planned = parts.jobs.iter().map(|j| j.planned.clone()).collect();
     let last_runs = last_runs.all();
     let schedules = Scheduler::run(planned, &last_runs, parts.clock.clone(), on_due, stop.clone());
-    together(&stop, schedules, shipping, alive).await
+    let ended = together(&stop, schedules, shipping, alive).await;
+    watched.ended().await;
+    // Uploads that were just cut off are being aborted, and nobody will finish one that waits for its shipping: without this their parts would
+    // stay in the bucket, invisible and billed.
+    parts.spool.give_up_upload();
+    parts.snapshots.records().store().drain().await;
+    ended
 }
 
 /// The parts of a round live and end together: the end of one, a panic too, ends the others, and is a failure unless it was asked for.

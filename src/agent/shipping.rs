@@ -40,12 +40,7 @@ pub(super) async fn run(
         };
         let clean = tokio::select! {
             clean = work => clean,
-            () = stop.cancelled() => {
-                // The upload that was just cut off is being aborted; without this its parts would stay in the bucket, invisible and billed.
-                parts.spool.give_up_upload();
-                parts.snapshots.records().store().drain().await;
-                return;
-            }
+            () = stop.cancelled() => return,
         };
         let wait = if clean {
             pause = FIRST_PAUSE;

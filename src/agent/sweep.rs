@@ -44,6 +44,13 @@ impl Sweeper {
         for e in &swept.failed {
             self.failed(e);
         }
+        if swept.left > 0 {
+            let why = swept.failed.last().map_or_else(|| "it took too long".to_owned(), ToString::to_string);
+            tracing::info!(
+                "{} unfinished upload(s) were not looked at; those that were cut off stay in the bucket until the next look in a day: {why}",
+                swept.left
+            );
+        }
     }
 
     fn failed(&mut self, e: &crate::ports::StoreError) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::core::select::Release;
+
 /// Snapshots of etcd that can be restored, and a gate that restores them before etcd may start.
 #[derive(Debug, Parser)]
 #[command(name = "lifeboat", version, propagate_version = true, max_term_width = 100, arg_required_else_help = true)]
@@ -200,7 +202,7 @@ pub struct RestoreArgs {
     #[arg(long, default_value = "http://localhost:2380", value_delimiter = ',')]
     pub initial_advertise_peer_urls: Vec<String>,
     /// Version of the etcd that will run on it, when that is not the one of this host; an older one than the snapshot's is refused
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = parse_etcd_version)]
     pub etcd_version: Option<String>,
     /// Accept a file without the digest that 'etcdctl snapshot save' appends, such as a copied member/snap/db
     #[arg(long)]
@@ -309,6 +311,19 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| "it may not be negative".to_owned())
 }
 
+/// `3.6.1`, `v3.6.1`, `3.6`, `3.6.0-rc.1`: one that cannot be read would be neither too old nor new enough.
+fn parse_etcd_version(text: &str) -> Result<String, String> {
+    let version = text.strip_prefix('v').unwrap_or(text);
+    let patch = version.splitn(3, '.').nth(2);
+    let is_patch = |p: &str| {
+        p.starts_with(|c: char| c.is_ascii_digit()) && p.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c))
+    };
+    match Release::of(version) {
+        Some(_) if patch.is_none_or(is_patch) => Ok(version.to_owned()),
+        _ => Err("the version of an etcd is needed, such as 3.5.30 or 3.6".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -326,6 +341,33 @@ mod tests {
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
         for bad in ["", "90", "-5s", "soon"] {
             assert!(parse_duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_of_etcd_that_cannot_be_read_is_a_wrong_command_line() {
+        for (said, understood) in [
+            ("3.5.30", Some("3.5.30")),
+            ("v3.5.30", Some("3.5.30")),
+            ("3.6", Some("3.6")),
+            ("3.6.0-rc.1", Some("3.6.0-rc.1")),
+            ("3.7.0-alpha.0+git", Some("3.7.0-alpha.0+git")),
+            ("3", None),
+            ("3,5", None),
+            ("3.5.", None),
+            ("3.5.x", None),
+            ("3.5.30 ", None),
+            ("3.5-rc.0", None),
+            ("vv3.5", None),
+            ("latest", None),
+            ("", None),
+        ] {
+            let parsed = Cli::try_parse_from(["lifeboat", "restore", "latest", "--etcd-version", said]);
+            let parsed = parsed.map_err(|e| e.exit_code()).map(|cli| match cli.command {
+                Command::Restore(args) => args.etcd_version,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(parsed, understood.map(|v| Some(v.to_owned())).ok_or(2), "{said:?}");
         }
     }
 }

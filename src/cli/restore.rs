@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::render::{self, Printer};
 use super::wire::Wire;
 use crate::core::facts::{LocalEtcd, Observed};
-use crate::core::select;
+use crate::core::select::{self, Takes};
 use crate::datadir::restore::{self, Built, Expected, RestoreSpec};
 use crate::datadir::urls::parse_initial_cluster;
 use crate::error::{Error, Kind, Result, ResultExt};
@@ -95,20 +95,14 @@ impl Target<'_> {
     /// Whether that etcd can take data of this storage version, which etcd 3.6 was the first to write down.
     async fn takes(&self, what: &str, storage: Option<&str>) -> Result<()> {
         let Some(storage) = storage else { return Ok(()) };
-        let release = select::release(storage);
-        match self.version().await {
-            Observed::Known(etcd) if select::newer(storage, &etcd.version) => {
-                Err(Error::new(Kind::Refused, format!("{what} is not restored: {}", select::too_old(storage, &etcd)))
-                    .hint(format!(
-                        "install etcd {release} or newer, or say which one will run on it: --etcd-version {release}"
-                    )))
-            }
-            Observed::Known(_) => Ok(()),
-            Observed::Unknown(cause) => {
-                render::warn(&format!(
-                    "{what} needs etcd {release} or newer, and which one will run on it is not known: {}",
-                    cause.text
-                ));
+        match select::takes(storage, Some(&self.version().await)) {
+            Takes::Yes => Ok(()),
+            Takes::TooOld(needed, why) => Err(Error::new(Kind::Refused, format!("{what} is not restored: {why}"))
+                .hint(format!(
+                    "install etcd {needed} or newer, or say which one will run on it: --etcd-version {needed}"
+                ))),
+            Takes::NotKnown(why) => {
+                render::warn(&format!("{what} {why}"));
                 Ok(())
             }
         }

@@ -2,9 +2,11 @@
 //!
 //! Object times never play a part: a restore moves revisions back, and copies move dates.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::facts::LocalEtcd;
+use super::facts::{LocalEtcd, Observed};
 use super::model::{ClusterId, Generation, Revision, Sha256, SnapshotName, Timestamp};
 use super::plan::{Excluded, Voter};
 
@@ -72,31 +74,68 @@ pub fn ineligible(s: &SnapshotFact, by_name: bool) -> Option<String> {
     None
 }
 
-/// Why an etcd cannot take data of this storage version.
-pub fn too_old(storage: &str, etcd: &LocalEtcd) -> String {
+/// A release of etcd: `3.6`, as also a storage version has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Release(u32, u32);
+
+impl Release {
+    /// That of a version: `3.6` of `3.6.0`, `3.6.0-rc.1` and `3.6`. `None`: it is none.
+    pub fn of(version: &str) -> Option<Release> {
+        let mut parts = version.split('.');
+        let mut number = || {
+            let digits = parts.next()?;
+            digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
+        };
+        Some(Release(number()?, number()?))
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// Whether an etcd can take data of a storage version, which etcd 3.6 was the first to write down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Takes {
+    /// It can.
+    Yes,
+    /// It is older than this release, and what follows from that.
+    TooOld(Release, String),
+    /// That could not be found out, in words that follow the name of the snapshot.
+    NotKnown(String),
+}
+
+/// Whether this etcd can take data of this storage version. `None`: nobody looked which one it is.
+pub fn takes(storage: &str, etcd: Option<&Observed<LocalEtcd>>) -> Takes {
+    let Some(needed) = Release::of(storage) else {
+        return Takes::NotKnown(format!(
+            "may need a newer etcd than the one that will run on it: its storage version {storage:?} cannot be read"
+        ));
+    };
+    let not_known = |why: &str| {
+        Takes::NotKnown(format!("needs etcd {needed} or newer, and which one will run on it is not known: {why}"))
+    };
+    let etcd = match etcd {
+        None => return not_known("it was not looked at"),
+        Some(Observed::Unknown(cause)) => return not_known(&cause.text),
+        Some(Observed::Known(etcd)) => etcd,
+    };
+    let Some(there) = Release::of(&etcd.version) else {
+        return not_known(&format!("{:?} ({}) cannot be read", etcd.version, etcd.found_in));
+    };
+    if needed <= there {
+        return Takes::Yes;
+    }
     // Tried with 3.4.23, 3.5.30 and 3.6.16.
-    let then = match newer("3.6", &etcd.version) {
+    let then = match there < Release(3, 6) {
         true => "which would serve such data and write to it, without a word",
         false => "which does not start on it",
     };
-    format!("its storage version is {storage}, and the etcd here is {} ({}), {then}", etcd.version, etcd.found_in)
-}
-
-/// The release of a version: `3.6` of `3.6.0`.
-pub fn release(version: &str) -> String {
-    version.split('.').take(2).collect::<Vec<_>>().join(".")
-}
-
-/// Whether a version is of a newer release than another. What cannot be read is not.
-pub fn newer(a: &str, b: &str) -> bool {
-    let parse = |v: &str| -> Option<(u32, u32)> {
-        let mut parts = v.split('.');
-        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-    };
-    match (parse(a), parse(b)) {
-        (Some(a), Some(b)) => a > b,
-        _ => false,
-    }
+    let why =
+        format!("its storage version is {storage}, and the etcd here is {} ({}), {then}", etcd.version, etcd.found_in);
+    Takes::TooOld(needed, why)
 }
 
 /// The best snapshot that may be restored on nobody's word but the configuration's, those in `excluded` left out.
@@ -145,6 +184,42 @@ mod tests {
         let excluded = [Excluded { name: SnapshotName::new("new-life-again").unwrap(), why: String::new() }];
         assert_eq!(best(&all, &excluded).unwrap().0.as_str(), "new-life");
         assert!(best(&[], &[]).is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_neither_old_nor_new() {
+        for (version, release) in [
+            ("3.6", Some("3.6")),
+            ("3.6.0", Some("3.6")),
+            ("3.10.0-rc.1", Some("3.10")),
+            ("v3.6.0", None),
+            ("3", None),
+            ("3.", None),
+            ("+3.6", None),
+            ("3.six", None),
+            ("99999999999.0", None),
+            ("", None),
+        ] {
+            assert_eq!(Release::of(version).map(|r| r.to_string()).as_deref(), release, "{version:?}");
+        }
+        let etcd = |version: &str| Observed::Known(LocalEtcd { version: version.into(), found_in: "a file".into() });
+        for (storage, local, said) in [
+            ("3.6.0", Some("3.10.1"), ""),
+            ("3.7.0", Some("3.6.16"), "too old: does not start on it"),
+            ("3.6.0", Some("3.5.30"), "too old: without a word"),
+            ("3.6.0", Some("v3.5.30"), "not known: \"v3.5.30\" (a file) cannot be read"),
+            ("3.6.0", None, "not known: it was not looked at"),
+            ("\u{1}", Some("3.6.0"), "not known: storage version \"\\u{1}\" cannot be read"),
+        ] {
+            let takes = takes(storage, local.map(etcd).as_ref());
+            let (is, why) = match &takes {
+                Takes::Yes => ("", ""),
+                Takes::TooOld(_, why) => ("too old", why.as_str()),
+                Takes::NotKnown(why) => ("not known", why.as_str()),
+            };
+            let (wanted, words) = said.split_once(": ").unwrap_or_default();
+            assert!(is == wanted && why.contains(words), "{storage:?} under {local:?}: {takes:?}");
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Swept {
     pub kept: usize,
     /// Those that could not be removed.
     pub failed: Vec<StoreError>,
+    /// How many were not looked at, because the store went away or it took too long.
+    pub left: usize,
 }
 
 /// A local file that is still being written, from its start to its end.
@@ -251,7 +253,7 @@ pub trait ObjectStore: Send + Sync {
     async fn drain(&self) {}
 
     /// Removes the uploads under `prefix` that were begun longer than `age` ago, by the store's clock, and that nobody will finish: a process that was
-    /// killed leaves its own. Only keys that `ours` accepts. Stores without such uploads have nothing to do.
+    /// killed leaves its own. Only keys that `ours` accepts. It ends within its own limit, and where the store goes away. Stores without such uploads have nothing to do.
     async fn sweep(
         &self,
         _prefix: &str,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::config::{ManagedBy, Settings};
 use crate::core::facts::{CauseCode, LocalEtcd, Observed};
+use crate::core::select::Release;
 use crate::sys::exec;
 
 use super::machine::Machine;
@@ -108,13 +109,7 @@ async fn ask(program: &Path) -> Observed<LocalEtcd> {
 /// `etcd Version: 3.5.16`
 fn version_in(text: &str) -> Option<String> {
     let version = text.lines().find_map(|l| l.strip_prefix("etcd Version:"))?.trim();
-    is_version(version).then(|| version.to_owned())
-}
-
-fn is_version(text: &str) -> bool {
-    let mut numbers = text.split('.');
-    let mut number = || numbers.next().is_some_and(|n| n.parse::<u32>().is_ok());
-    number() && number()
+    Release::of(version).map(|_| version.to_owned())
 }
 
 fn of_image(manifest: &Path) -> Observed<LocalEtcd> {
@@ -135,7 +130,7 @@ fn tag_in(manifest: &str) -> Option<String> {
     let tag = names.filter_map(|name| name.strip_prefix("etcd:")).next()?;
     let tag = tag.split('@').next()?.trim_start_matches('v');
     let version = tag.split('-').next()?;
-    is_version(version).then(|| version.to_owned())
+    Release::of(version).map(|_| version.to_owned())
 }
 
 #[cfg(test)]

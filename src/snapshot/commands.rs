@@ -69,10 +69,9 @@ pub async fn save(
         }
         Err(e) => report.ship_error = Some(e),
     }
-    if !report.shipped {
-        spool.give_up_upload();
-        snapshots.records().store().drain().await;
-    }
+    // Also when it was shipped: under another name, or by another process, its upload was not what did it.
+    spool.give_up_upload();
+    snapshots.records().store().drain().await;
     // Another process of ours may have shipped it a moment before.
     if !report.shipped {
         let listed = spool.list(snapshots.records())?;

@@ -3,7 +3,7 @@
 //! It exists because taking and shipping are two things that may happen in two tasks, and a snapshot must never wait for its upload:
 //! without one that is under way, or with one that failed, the file is sent from the spool as ever.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -32,7 +32,16 @@ pub(super) struct Started {
 
 impl Handover {
     fn put(&self, started: Option<Started>) -> Option<Started> {
-        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), started)
+        std::mem::replace(&mut *self.lock(), started)
+    }
+
+    /// The upload of this payload, if it is the one under way.
+    fn take(&self, key: &str) -> Option<Started> {
+        self.lock().take_if(|started| started.key == key)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Started>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,13 +69,19 @@ impl Spool {
         drop(self.handover.put(None));
     }
 
+    /// The payload whose upload has begun.
+    pub(super) fn uploading(&self) -> Option<String> {
+        self.handover.lock().as_ref().map(|started| started.key.clone())
+    }
+
+    /// Aborts the upload of this payload, if it is the one under way.
+    pub(super) fn give_up_upload_of(&self, key: &str) {
+        drop(self.handover.take(key));
+    }
+
     /// Finishes the upload of a snapshot that was begun while it was taken. `false`: its payload is still to be sent.
     pub(super) async fn finish_upload(&self, manifest: &Manifest) -> bool {
-        let Some(started) = self.handover.put(None) else { return false };
-        if started.key != manifest.payload_key() {
-            self.handover.put(Some(started));
-            return false;
-        }
+        let Some(started) = self.handover.take(&manifest.payload_key()) else { return false };
         match started.upload.finish(&manifest.stored.sha256, PutMode::CreateOnly).await {
             Ok(sent) => sent.is_some(),
             Err(e) => {

@@ -35,7 +35,13 @@ pub struct ShipReport {
 /// # Errors
 /// When the spool itself cannot be read or cleaned up. Failures of single snapshots are in the report.
 pub async fn ship_all(snapshots: &Snapshots, spool: &Spool, progress: Progress<'_>) -> Result<ShipReport> {
+    let uploading = spool.uploading();
     let listing = spool.list(snapshots.records())?;
+    // Another process of ours has shipped that one.
+    let waits = |key: &str| listing.entries.iter().any(|e| !e.shipped && e.manifest.payload_key() == key);
+    if let Some(key) = uploading.filter(|key| !waits(key)) {
+        spool.give_up_upload_of(&key);
+    }
     let mut report = ShipReport {
         problems: listing.problems.iter().map(|(path, why)| format!("{}: {why}", path.display())).collect(),
         ..ShipReport::default()
@@ -97,10 +103,10 @@ enum Attempt {
 async fn attempt(snapshots: &Snapshots, spool: &Spool, entry: &SpoolEntry, progress: Progress<'_>) -> Result<Attempt> {
     let manifest = &entry.manifest;
     crate::failpoint!("ship.before_payload");
-    match committed(snapshots, entry).await? {
-        Some(true) => return Ok(Attempt::Committed),
-        Some(false) => return Ok(Attempt::NameTaken),
-        None => {}
+    if let Some(ours) = committed(snapshots, entry).await? {
+        // Its payload is there already, or will get another key.
+        spool.give_up_upload_of(&manifest.payload_key());
+        return Ok(if ours { Attempt::Committed } else { Attempt::NameTaken });
     }
     if spool.finish_upload(manifest).await {
         return settle(snapshots, entry).await;

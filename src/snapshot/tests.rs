@@ -178,6 +178,59 @@ async fn a_payload_of_somebody_else_under_our_name_is_left_alone() {
     assert_eq!(std::fs::read(to).unwrap(), fixture());
 }
 
+/// What is not finished holds parts in the bucket, and buffers and a file here.
+#[tokio::test]
+async fn an_upload_that_began_early_is_not_left_when_the_snapshot_goes_another_way() {
+    let wanted = save::SaveRequest { ships: true, ..request() };
+    let etcd = FakeEtcd::healthy();
+    let mut other_etcd = FakeEtcd::healthy();
+    other_etcd.status.member_id = crate::core::model::MemberId(0xb2);
+    for case in ["shipped", "name taken", "by another process", "by a killed process", "store away", "replaced"] {
+        let host = Host::new();
+        let take = async || save::save(&etcd, host.records(), &host.clock, &host.spool, &wanted).await.unwrap();
+        take().await;
+        assert_eq!(host.store.early_uploads(), 1, "{case}");
+        match case {
+            "name taken" => {
+                let other = Host::beside(&host.store);
+                save::save(&other_etcd, other.records(), &other.clock, &other.spool, &request()).await.unwrap();
+                shipped(&other).await;
+            }
+            "by another process" | "by a killed process" => {
+                let spool = Spool::open(host.spool.dir(), 2, 0).unwrap();
+                ship::ship_all(&host.snapshots, &spool, &quiet).await.unwrap();
+                if case == "by a killed process" {
+                    let file = |kind: &str| spool.dir().join(format!("{NAME}.{kind}.json"));
+                    crate::sys::fs::rename(&file("shipped"), &file("manifest")).unwrap();
+                }
+            }
+            "store away" => {
+                host.store.on(|_, _| Some(Fault::Refuse(StoreErrorKind::Unreachable)));
+                shipped(&host).await;
+                assert_eq!(host.store.early_uploads(), 1, "it is finished when the store is back");
+                host.store.heal();
+            }
+            "replaced" => {
+                take().await;
+                assert_eq!(host.store.early_uploads(), 1, "that of the last one");
+            }
+            _ => {}
+        }
+        shipped(&host).await;
+        assert_eq!(host.store.early_uploads(), 0, "{case}");
+        assert!(host.snapshots.list().await.unwrap().committed().count() > 0, "{case}");
+    }
+
+    // The command ends with it.
+    let host = Host::new();
+    let other = Host::beside(&host.store);
+    save::save(&other_etcd, other.records(), &other.clock, &other.spool, &request()).await.unwrap();
+    shipped(&other).await;
+    let report = commands::save(&etcd, &host.snapshots, &host.clock, &host.spool, &wanted, &quiet).await.unwrap();
+    assert_eq!((report.shipped, report.manifest.name.as_str()), (true, format!("{NAME}-2").as_str()));
+    assert_eq!(host.store.early_uploads(), 0);
+}
+
 #[tokio::test]
 async fn while_the_store_is_away_nothing_is_lost_and_later_all_is_shipped_oldest_first() {
     let host = Host::new();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use etcd_lifeboat::core::model::Sha256;
 use etcd_lifeboat::ports::{GrowingFile, ObjectStore, PutMode, StoreErrorKind};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::faults::quick;
 use super::places::InProcess;
 use super::suite::{PART, content, digest, file, read_all};
-use super::support;
+use super::support::{self, Fault, Op};
 
 const KEY: &str = "snapshots/early.db.gz";
 
@@ -51,6 +51,14 @@ impl Growing {
         self.tell = None;
         std::fs::rename(&self.path, Path::new(&self.path).with_extension("done")).expect("rename");
     }
+
+    /// The same, of a file whose upload must have begun: one that is whole and has its last name before that is sent in the usual way.
+    async fn end_while_sent(&mut self, place: &InProcess) {
+        while place.server.faults().count(Op::CreateUpload, "") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.end();
+    }
 }
 
 async fn settled(place: &InProcess, store: &dyn ObjectStore) -> usize {
@@ -68,7 +76,7 @@ async fn a_file_is_sent_while_it_grows_and_seen_when_it_is_whole() {
         let upload = store.send_early(KEY, growing.port()).expect("begin").expect("S3 gains by it");
         growing.write(&raw).await;
         assert_eq!(store.head(KEY).await.unwrap_err().kind, StoreErrorKind::NotFound);
-        growing.end();
+        growing.end_while_sent(&place).await;
         let meta = upload.finish(&digest(&raw), PutMode::CreateOnly).await.expect("finish").expect("it was sent");
         assert_eq!(meta.size, raw.len() as u64);
         assert!(read_all(&*store, KEY, 0).await == raw, "{parts} parts");
@@ -103,7 +111,7 @@ async fn one_that_is_given_up_leaves_nothing() {
             store.put(KEY, "first".into(), PutMode::CreateOnly).await.expect("put");
         }
         if case != "dropped while it grows" {
-            growing.end();
+            growing.end_while_sent(&place).await;
         }
         let failed = match case {
             "taken" => Some(upload.finish(&digest(&raw), PutMode::CreateOnly).await),
@@ -129,6 +137,45 @@ async fn one_that_is_given_up_leaves_nothing() {
     }
 }
 
+/// The agent stops while the rest is sent: that is not sent first, and who drains the store waits for the abort.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_nobody_waits_for_any_more_is_aborted() {
+    for (op, key) in [(Op::CreateUpload, ""), (Op::UploadPart, ""), (Op::CompleteUpload, ""), (Op::Head, KEY)] {
+        let place = InProcess::start(support::S3Options::default()).await;
+        let mut options = quick(place.s3.options("f"));
+        options.limits.parts_in_flight = 1;
+        let store = place.s3.connect(options);
+        let raw = content(PART * 6);
+        place.server.faults().always(op, key, Fault::Delay(Duration::from_millis(700)));
+        let mut growing = Growing::new();
+        let upload = store.send_early(KEY, growing.port()).expect("begin").expect("an upload");
+        growing.write(&raw).await;
+        growing.end_while_sent(&place).await;
+        let whole = digest(&raw);
+        let finish = upload.finish(&whole, PutMode::CreateOnly);
+        let asked = async {
+            while place.server.faults().count(op, key) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            done = finish => panic!("{op:?}: it ended with {done:?}"),
+            () = asked => {}
+        }
+        assert_eq!(settled(&place, &*store).await, 0, "{op:?}");
+        // A completion, or the look at what it made, was on its way.
+        if matches!(op, Op::CreateUpload | Op::UploadPart) {
+            assert_eq!(store.head(KEY).await.unwrap_err().kind, StoreErrorKind::NotFound, "{op:?}: it went on");
+            assert!(place.server.faults().count(Op::UploadPart, "") < 3, "{op:?}: parts were sent for nobody");
+        }
+        place.server.faults().clear();
+        let parts = place.server.faults().count(Op::UploadPart, "");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(place.server.uploads_in_progress().len(), 0, "{op:?}: not all was waited for");
+        assert_eq!(place.server.faults().count(Op::UploadPart, ""), parts, "{op:?}: not all was waited for");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_store_is_not_used_faster_than_its_limit() {
     let place = InProcess::start(support::S3Options::default()).await;
@@ -146,4 +193,11 @@ async fn the_store_is_not_used_faster_than_its_limit() {
     assert!(read_all(&*store, KEY, 0).await == raw);
     let read = begun.elapsed().as_secs_f64();
     assert!(read >= (PART * 4) as f64 / f64::from(8 << 20) - 1.1, "20 MiB at 8 MiB/s took {read} s");
+    let begun = Instant::now();
+    for n in 0..4 {
+        let (_dir, path, sha256) = file(&content(PART));
+        store.put_file(&format!("small-{n}"), &path, &sha256, PutMode::CreateOnly, &|_| ()).await.expect("put");
+    }
+    let sent = begun.elapsed().as_secs_f64();
+    assert!(sent >= (PART * 4) as f64 / f64::from(8 << 20) - 1.1, "four small files took {sent} s");
 }

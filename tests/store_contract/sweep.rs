@@ -93,6 +93,31 @@ async fn in_the_in_process_server() {
     assert_eq!(store.sweep("", Duration::ZERO, &|_| true).await.expect("sweep").removed, ["a"]);
     assert_eq!(place.leftovers().await, Vec::<String>::new());
 
+    // A store that goes away is not asked about each of them.
+    for key in ["a", "b", "c"] {
+        leave(&place.s3, key).await;
+    }
+    place.server.faults().always(Op::AbortUpload, "", Fault::Status(503, "SlowDown"));
+    let swept = store.sweep("", Duration::ZERO, &|_| true).await.expect("sweep");
+    assert_eq!((swept.removed.len(), swept.failed.len(), swept.left), (0, 1, 2), "{swept:?}");
+    assert!(swept.failed.iter().all(|e| e.kind == StoreErrorKind::Unavailable), "{swept:?}");
+    place.server.faults().clear();
+
+    // What others wait for meanwhile does not wait for ever.
+    place.server.faults().always(Op::AbortUpload, "", Fault::Delay(Duration::from_millis(400)));
+    let mut options = quick(place.s3.options("f"));
+    options.limits.sweep = Duration::from_millis(600);
+    let begun = std::time::Instant::now();
+    let swept = place.s3.connect(options.clone()).sweep("", Duration::ZERO, &|_| true).await.expect("sweep");
+    assert!(swept.left > 0 && swept.removed.len() + swept.left == 3, "{swept:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    place.server.faults().always(Op::ListUploads, "", Fault::Hang);
+    let listing = place.s3.connect(options).sweep("", Duration::ZERO, &|_| true).await;
+    assert_eq!(kind(listing), Some(StoreErrorKind::Unreachable));
+    place.server.faults().clear();
+    store.sweep("", Duration::ZERO, &|_| true).await.expect("sweep");
+    assert_eq!(place.leftovers().await, Vec::<String>::new());
+
     place.server.faults().always(Op::ListUploads, "", Fault::Status(403, "AccessDenied"));
     let denied = store.sweep("", Duration::ZERO, &|_| true).await.expect_err("forbidden");
     assert!(denied.kind == StoreErrorKind::Denied && denied.text.contains("s3://snapshots/f/"), "{denied}");

@@ -86,6 +86,35 @@ async fn a_stop_in_the_middle_of_a_snapshot_leaves_nothing_half() {
     assert!(!left.iter().any(|n| n.to_string_lossy().ends_with(".part")), "{left:?}");
 }
 
+/// What is sent while the snapshot is taken is no half upload in the spool's name: nothing else would ever end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_in_the_middle_of_an_early_upload_orphans_nothing() {
+    let denied = Some((Op::Get, ".manifest.json", Fault::Status(403, "AccessDenied")));
+    for (what, rate, fault, until) in [
+        ("the snapshot is being taken", "4MiB", None, ""),
+        ("it is whole, and its shipping waits for the store", "64MiB", denied, "could not be shipped"),
+    ] {
+        let server = S3Server::start(S3Options::default()).await;
+        let host = Host::on(ETCD_LATEST, "stop-early", StoreAt::server(&server));
+        let etcd = host.start_etcd();
+        Fill { keys: 60, large: 20, compact: false, seed: 9 }.run(&etcd).await;
+        host.configure("[[schedule]]\nname = \"tick\"\ncron = \"@every 1s\"\njitter = \"0s\"\n");
+        // An abort that nobody waits for does not get there.
+        server.faults().always(Op::AbortUpload, "", Fault::Delay(Duration::from_millis(500)));
+        if let Some((op, key, fault)) = fault {
+            server.faults().always(op, key, fault);
+        }
+        let mut running = host.command(&["agent"]).env("LIFEBOAT_ETCD__RATE_LIMIT", rate).spawn();
+        wait_until(what, LONG, || server.faults().count(Op::UploadPart, "") > 0);
+        running.wait_for(until, LONG);
+        assert_ne!(server.uploads_in_progress(), [], "{what}: {}", running.output());
+        running.signal(nix::sys::signal::Signal::SIGTERM);
+        assert_eq!(running.wait(SOON), Some(0), "{what}: {}", running.output());
+        assert_eq!(server.uploads_in_progress(), [], "{what}: {}", running.output());
+        assert!(!server.keys().iter().any(|k| k.contains("/tick-")), "{what}: {:?}", server.keys());
+    }
+}
+
 /// Ctrl-C during `lifeboat save` is what people do when it takes long.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_save_that_is_interrupted_orphans_nothing_and_keeps_the_snapshot() {
@@ -98,6 +127,8 @@ async fn a_save_that_is_interrupted_orphans_nothing_and_keeps_the_snapshot() {
         server.faults().always(Op::UploadPart, "", Fault::Delay(Duration::from_secs(60)));
         let mut running = host.command(&["save"]).spawn();
         wait_until("a part on its way", LONG, || server.faults().count(Op::UploadPart, "") > 0);
+        // Its upload begins before it is whole.
+        wait_until("a whole snapshot", LONG, || !host.rows(&["--local"]).is_empty());
         running.signal(signal);
         assert_eq!(running.wait(SOON), Some(1), "{signal}: {}", running.output());
         assert!(running.output().contains("lifeboat ls shows"), "{}", running.output());

@@ -48,7 +48,7 @@ async fn an_older_etcd_is_refused_by_name_by_file_and_by_configuration() {
                 continue;
             }
             let hint = format!("--etcd-version {release}");
-            let by_name = host.run(&["restore", &name, "--data-dir", &data, "--etcd-version", old]);
+            let by_name = host.run(&["restore", &name, "--data-dir", &data, "--etcd-version", &format!("v{old}")]);
             println!("{}", by_name.stderr);
             by_name.exits_with(3).says(&[&name, &storage, old, &format!("install etcd {release}"), &hint]);
             by_file(&file, &refused, Some(old)).run().exits_with(3).says(&[&storage, old, "/etcd-3.", &hint]);

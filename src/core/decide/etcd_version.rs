@@ -5,10 +5,10 @@
 //! have read the newer one.
 
 use super::{Decision, JoinHow, Look, RefuseReason, Rule, Verdict};
-use crate::core::facts::Observed;
+use crate::core::facts::{LocalEtcd, Observed};
 use crate::core::model::SnapshotName;
 use crate::core::plan::PlanCause;
-use crate::core::select;
+use crate::core::select::{self, Takes};
 
 /// What the verdict would restore here, and its storage version, when it has one.
 fn restored<'a>(look: &Look<'a>, verdict: &Verdict) -> Option<(&'a SnapshotName, &'a str, PlanCause)> {
@@ -26,31 +26,29 @@ fn restored<'a>(look: &Look<'a>, verdict: &Verdict) -> Option<(&'a SnapshotName,
 /// The etcd of this host is older than what would be restored.
 pub(super) fn too_old(look: &Look<'_>, verdict: &Verdict) -> Option<Verdict> {
     let (name, storage, cause) = restored(look, verdict)?;
-    let local = look.facts.start.known()?.etcd_version.as_ref()?.known()?;
+    let Takes::TooOld(needed, why) = select::takes(storage, local(look)) else { return None };
     // A request never keeps a host down that has data: the step fails, says why, and the host goes on without it.
     let has_data = !look.facts.data_dir.known().is_some_and(crate::core::facts::DataDir::is_void);
-    if !select::newer(storage, &local.version) || (cause == PlanCause::Forced && has_data) {
+    if cause == PlanCause::Forced && has_data {
         return None;
     }
-    let because = format!("rule {} would restore {name}, but {}", verdict.rule, select::too_old(storage, local));
+    let because = format!("rule {} would restore {name}, but {why}", verdict.rule);
     Some(Verdict::refuse(Rule::J0, RefuseReason::EtcdTooOld, because).hint(format!(
-        "install etcd {} or newer on this host; to have an older snapshot instead, name it in bootstrap.snapshot ('lifeboat ls' shows them)",
-        select::release(storage)
+        "install etcd {needed} or newer on this host; to have an older snapshot instead, name it in bootstrap.snapshot ('lifeboat ls' shows them)"
     )))
 }
 
-/// Which etcd there is could not be found out: that is said, and is no reason to refuse.
+/// What could not be found out is said, and is no reason to refuse.
 pub(super) fn not_known(look: &Look<'_>, verdict: &Verdict) -> Option<String> {
     let (name, storage, _) = restored(look, verdict)?;
-    let why = match look.facts.start.known().and_then(|s| s.etcd_version.as_ref()) {
-        Some(Observed::Known(_)) => return None,
-        Some(Observed::Unknown(cause)) => cause.text.as_str(),
-        None => "it was not looked at",
-    };
-    Some(format!(
-        "{name} needs etcd {} or newer, and which one this host starts is not known: {why}",
-        select::release(storage)
-    ))
+    match select::takes(storage, local(look)) {
+        Takes::NotKnown(why) => Some(format!("{name} {why}")),
+        Takes::Yes | Takes::TooOld(..) => None,
+    }
+}
+
+fn local<'a>(look: &Look<'a>) -> Option<&'a Observed<LocalEtcd>> {
+    look.facts.start.known()?.etcd_version.as_ref()
 }
 
 #[cfg(test)]
@@ -76,7 +74,8 @@ mod tests {
     }
 
     fn says_not_known(verdict: &Verdict) -> bool {
-        verdict.notes.iter().any(|n| n.contains("newest needs etcd 3.6 or newer") && n.contains("not known"))
+        let words = ["newest needs etcd 3.6 or newer, and which one", "newest may need a newer etcd"];
+        verdict.notes.iter().any(|n| words.iter().any(|w| n.contains(w)))
     }
 
     #[test]
@@ -91,6 +90,8 @@ mod tests {
             (Some("3.6.0"), unknown(), false, true),
             (Some("3.6.0"), None, false, true),
             (None, unknown(), false, false),
+            (Some("3.6.0"), etcd("nightly"), false, true),
+            (Some("three"), etcd("3.5.30"), false, true),
         ] {
             let case = format!("{storage:?} under {local:?}");
             let verdict = decide(&lost(storage, local), &policy());

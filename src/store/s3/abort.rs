@@ -101,7 +101,8 @@ pub(super) async fn abort(upload: &Upload) -> StoreResult<()> {
         tokio::time::sleep(PAUSE.saturating_mul(1 << round)).await;
     }
     let text = format!("the upload of {} still has parts after {ROUNDS} aborts", client.address.show(&upload.key));
-    Err(StoreError::new(StoreErrorKind::Unavailable, text))
+    // The store answers; only what it did is not to be seen.
+    Err(StoreError::new(StoreErrorKind::Unclear, text))
 }
 
 /// `true`: the store does not know the upload.

@@ -47,6 +47,7 @@ pub(super) async fn put_file(
     if size <= client.limits.part_size {
         let body = source.next(size, false).await?.map_or(Bytes::new(), |part| part.bytes);
         source.check(sha256, &client.address.show(full_key)).await?;
+        client.pace.lock().await.pass(body.len()).await;
         put(client, full_key, body, mode, Some(sha256)).await?;
         progress(size);
         return confirm(client, full_key, &Ours::Digest(size, sha256)).await;

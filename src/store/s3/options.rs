@@ -82,6 +82,8 @@ pub struct Limits {
     pub resumes: u32,
     /// Bytes per second of parts and downloads together, at most.
     pub rate: Option<NonZeroU64>,
+    /// Longest duration of one search for uploads that nobody will finish, their removal included.
+    pub sweep: Duration,
     /// Longest wait for the answer to a request that carries nothing: a store that hangs is given up then.
     pub reply: Duration,
     /// Told in words, every few seconds, that a request waits or is sent again, and why.
@@ -123,6 +125,7 @@ impl Default for Limits {
             page_size: 1000,
             resumes: 8,
             rate: None,
+            sweep: Duration::from_secs(180),
             reply: Duration::from_secs(60),
             tell: None,
             warn: None,

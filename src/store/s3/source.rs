@@ -78,13 +78,20 @@ impl Source {
         .await
     }
 
-    /// A file that is still being written, as soon as it has more than `least` bytes; `None` when it ends before that.
+    /// A file that is still being written, as soon as it has more than `least` bytes; `None` when it ends before that, or is whole and has its last
+    /// name before it could be opened.
     pub(super) async fn growing(mut file: GrowingFile, least: u64) -> StoreResult<Option<Self>> {
+        if file.written.wait_for(|written| *written > 0).await.is_err() {
+            return Ok(None);
+        }
+        let source = match Source::open(&file.path).await {
+            Err(e) if is_gone(&e) => return Ok(None),
+            opened => opened?,
+        };
         if file.written.wait_for(|written| *written > least).await.is_err() {
             return Ok(None);
         }
         let size = *file.written.borrow();
-        let source = Source::open(&file.path).await?;
         Ok(Some(Source { size, growth: Some(file.written), ..source }))
     }
 
@@ -146,6 +153,11 @@ impl Source {
         Err(StoreError::new(StoreErrorKind::Corrupt, text)
             .hint("the file changed after it was written, or its disk is failing: check the kernel log (dmesg)"))
     }
+}
+
+fn is_gone(e: &StoreError) -> bool {
+    let cause = e.source.as_deref().and_then(|source| source.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
+use tokio::time::{Instant, timeout_at};
 
 use crate::core::model::Timestamp;
 use crate::ports::{StoreError, StoreErrorKind, StoreResult, Swept};
+use crate::sys::random;
 
 use super::abort::{Upload, abort};
 use super::client::{Client, Request};
@@ -27,32 +29,56 @@ pub(super) async fn sweep(
     ours: &(dyn Fn(&str) -> bool + Send + Sync),
 ) -> StoreResult<Swept> {
     let mut swept = Swept::default();
-    let Some((uploads, now)) = unfinished(client, prefix).await? else { return Ok(swept) };
-    for begun in uploads {
-        let Some(key) = client.address.relative(&begun.key).filter(|key| ours(key)) else { continue };
+    let until = Instant::now() + client.limits.sweep;
+    let listed = timeout_at(until, unfinished(client, prefix, ours)).await;
+    let Some((mut uploads, now)) = listed.unwrap_or_else(|_| Err(took_too_long(client, prefix)))? else {
+        return Ok(swept);
+    };
+    // One at which the store fails would else keep those behind it for ever.
+    let many = uploads.len();
+    uploads.rotate_left(many.min((many as f64 * random::fraction()) as usize));
+    let mut uploads = uploads.into_iter();
+    while let Some(begun) = uploads.next() {
+        let key = client.address.relative(&begun.key).unwrap_or(&begun.key);
         if !begun.initiated.is_some_and(|at| older(at, now, age)) {
             swept.kept = swept.kept.saturating_add(1);
             continue;
         }
         let upload = Upload { client: client.clone(), key: begun.key.clone(), id: begun.id };
-        let removed = async {
-            Ok(match newest_part(&upload).await? {
-                Parts::Newest(at) if !older(at, now, age) => Some(false),
-                Parts::Gone => None,
-                Parts::Newest(_) | Parts::Unknown => {
-                    abort(&upload).await?;
-                    Some(true)
+        match timeout_at(until, remove(&upload, now, age)).await {
+            Ok(Ok(Some(true))) => swept.removed.push(key.to_owned()),
+            Ok(Ok(Some(false))) => swept.kept = swept.kept.saturating_add(1),
+            Ok(Ok(None)) => {}
+            Ok(Err(e)) => {
+                let away = matches!(e.kind, StoreErrorKind::Unreachable | StoreErrorKind::Unavailable);
+                swept.failed.push(e);
+                if away {
+                    swept.left = uploads.len();
+                    break;
                 }
-            })
-        };
-        match removed.await {
-            Ok(Some(true)) => swept.removed.push(key.to_owned()),
-            Ok(Some(false)) => swept.kept = swept.kept.saturating_add(1),
-            Ok(None) => {}
-            Err(e) => swept.failed.push(e),
+            }
+            Err(_) => {
+                swept.left = uploads.len().saturating_add(1);
+                break;
+            }
         }
     }
     Ok(swept)
+}
+
+/// `false`: it is not old enough. `None`: it is gone already.
+async fn remove(upload: &Upload, now: Timestamp, age: Duration) -> StoreResult<Option<bool>> {
+    match newest_part(upload).await? {
+        Parts::Newest(at) if !older(at, now, age) => Ok(Some(false)),
+        Parts::Gone => Ok(None),
+        Parts::Newest(_) | Parts::Unknown => abort(upload).await.map(|()| Some(true)),
+    }
+}
+
+fn took_too_long(client: &Client, prefix: &str) -> StoreError {
+    let (place, limit) = (client.address.location(), client.limits.sweep.as_secs());
+    let text = format!("cannot list the unfinished uploads of {prefix} in {place}: it took longer than {limit} s");
+    StoreError::new(StoreErrorKind::Unreachable, text)
 }
 
 /// Dates have whole seconds, so something may seem to come from the future.
@@ -61,8 +87,12 @@ fn older(at: Timestamp, now: Timestamp, age: Duration) -> bool {
     seconds.unsigned_abs() >= age.as_secs()
 }
 
-/// All of them, and the store's clock. `None`: the store cannot tell.
-async fn unfinished(client: &Client, prefix: &str) -> StoreResult<Option<(Vec<xml::Begun>, Timestamp)>> {
+/// All of ours, and the store's clock. `None`: the store cannot tell.
+async fn unfinished(
+    client: &Client,
+    prefix: &str,
+    ours: &(dyn Fn(&str) -> bool + Send + Sync),
+) -> StoreResult<Option<(Vec<xml::Begun>, Timestamp)>> {
     let full = client
         .address
         .full_prefix(prefix)
@@ -107,7 +137,8 @@ async fn unfinished(client: &Client, prefix: &str) -> StoreResult<Option<(Vec<xm
             );
             return Ok(None);
         };
-        all.extend(page.uploads);
+        // The bucket may hold those of others, and many.
+        all.extend(page.uploads.into_iter().filter(|begun| client.address.relative(&begun.key).is_some_and(ours)));
         if page.next.is_none() || page.next == from {
             return Ok(Some((all, now)));
         }
