@@ -71,8 +71,12 @@ pub fn give_way_but_write() {
 
 fn become_one(policy: Option<NormalThreadSchedulePolicy>) {
     let Some(policy) = policy else { return };
-    // Of 99, and the middle is niceness 0.
-    let nice = ThreadPriorityValue::try_from(49u8).map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
+    let nice = match policy {
+        // It knows no niceness.
+        NormalThreadSchedulePolicy::Idle => ThreadPriority::Min,
+        // Of 99, and this one is niceness 0.
+        _ => ThreadPriorityValue::try_from(48u8).map_or(ThreadPriority::Min, ThreadPriority::Crossplatform),
+    };
     if let Err(e) = set_thread_priority_and_policy(thread_native_id(), nice, ThreadSchedulePolicy::Normal(policy)) {
         tracing::debug!("the scheduling class of a thread could not be set: {e}");
     }
