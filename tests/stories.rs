@@ -9,6 +9,8 @@
 mod agent;
 #[path = "stories/by_hand.rs"]
 mod by_hand;
+#[path = "stories/classes.rs"]
+mod classes;
 #[path = "stories/faulty_ships.rs"]
 mod faulty_ships;
 #[path = "stories/host.rs"]

@@ -29,21 +29,28 @@ pub(super) enum Piece {
     End,
 }
 
-/// A payload that is whole and durable under its temporary name. Dropping it removes the file.
+/// A payload that is whole and durable under its temporary name.
 pub(super) struct Written {
     pub(super) raw: Content,
     pub(super) stored: Content,
     pub(super) facts: StreamFacts,
-    pub(super) part: Part,
 }
 
-/// A file that goes away unless it is kept.
+/// The temporary file of a payload, which goes away unless it is kept. It belongs to whoever waits for the payload, not to the thread that writes
+/// it: at a stop the process ends before such a thread may get any time.
 pub(super) struct Part {
     path: PathBuf,
     kept: bool,
 }
 
 impl Part {
+    /// # Errors
+    /// When the file is there already or cannot be made.
+    pub(super) fn create(spool: &Spool, path: PathBuf) -> Result<(Self, File)> {
+        let file = spool.create(&path)?;
+        Ok((Part { path, kept: false }, file))
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -116,17 +123,16 @@ impl Write for Sink {
     }
 }
 
-/// Writes `<spool>/<name>.part` from the pieces and fsyncs it; `written` is told how far it is. On any failure the file is removed again.
+/// Writes the file of a [`Part`] from the pieces and fsyncs it; `written` is told how far it is.
 pub(super) fn write(
     spool: &Spool,
     path: &Path,
+    file: File,
     format: Format,
     endpoint: &str,
     mut pieces: mpsc::Receiver<Piece>,
     written: watch::Sender<u64>,
 ) -> Result<Written> {
-    let file = spool.create(path)?;
-    let part = Part { path: path.to_path_buf(), kept: false };
     let cannot = |e: io::Error| cannot_write(spool, path, e);
     let mut sink = Sink { file, digest: sha2::Sha256::new(), size: 0, unsynced: 0, spool: spool.clone(), written };
     // A disk that is nearly full is found out before anything is asked of etcd's.
@@ -185,7 +191,6 @@ pub(super) fn write(
         raw: Content { size: digest.file_len, sha256: digest.file_sha256 },
         stored: Content { size: sink.size, sha256: Sha256(sink.digest.finalize().into()) },
         facts,
-        part,
     })
 }
 

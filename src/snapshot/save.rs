@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::early;
 use super::effort::Effort;
-use super::payload::{Format, Written};
+use super::payload::{Format, Part, Written};
 use super::spool::Spool;
 use super::stream;
 use crate::catalog::keys;
@@ -94,7 +94,7 @@ pub async fn save(
         true => early::begin(records, spool, &name, request.compression),
         false => (watch::Sender::new(0), None),
     };
-    let written = stream::stream(etcd, spool, &name, request, tell).await?;
+    let (written, part) = stream::stream(etcd, spool, &name, request, tell).await?;
     crate::failpoint!("save.after_fsync");
     // The alarm may have been raised after the member was asked.
     if written.facts.alarms.iter().any(|a| a.kind == AlarmKind::Corrupt) {
@@ -130,7 +130,8 @@ pub async fn save(
         hash_kv,
         voters,
     };
-    let saved = commit(records, clock, spool, request, Taken { name, started, began, written, source, warnings })?;
+    let saved =
+        commit(records, clock, spool, request, Taken { name, started, began, written, part, source, warnings })?;
     spool.hand_over(early);
     Ok(saved)
 }
@@ -153,6 +154,7 @@ pub(super) struct Taken {
     pub(super) started: Timestamp,
     pub(super) began: Duration,
     pub(super) written: Written,
+    pub(super) part: Part,
     pub(super) source: Source,
     pub(super) warnings: Vec<String>,
 }
@@ -165,7 +167,7 @@ pub(super) fn commit(
     request: &SaveRequest,
     taken: Taken,
 ) -> Result<Saved> {
-    let Taken { name, started, began, written, source, warnings } = taken;
+    let Taken { name, started, began, written, part, source, warnings } = taken;
     let manifest = Manifest {
         name,
         kind: KIND_SNAPSHOT.to_owned(),
@@ -193,7 +195,7 @@ pub(super) fn commit(
         voters: source.voters,
     };
     manifest.check().or_fail(Kind::Internal, || format!("the manifest of {} makes no sense", manifest.name))?;
-    let payload = place(spool, records, &manifest, written)?;
+    let payload = place(spool, records, &manifest, part)?;
     for warning in &warnings {
         tracing::warn!(snapshot = %manifest.name, "{warning}");
     }
@@ -216,22 +218,22 @@ fn alarm_names(alarms: &[Alarm]) -> Vec<String> {
 }
 
 /// The manifest first, the payload's name last: see [`super::spool`].
-fn place(spool: &Spool, records: &Records, manifest: &Manifest, written: Written) -> Result<PathBuf> {
+fn place(spool: &Spool, records: &Records, manifest: &Manifest, part: Part) -> Result<PathBuf> {
     let sealed = records.seal(RecordKind::Manifest, &keys::manifest(&manifest.name), manifest.generation, manifest)?;
     spool.write_manifest(&manifest.name, &sealed)?;
     let payload = spool.payload(manifest);
-    if let Err(e) = give_name(&written, &payload) {
+    if let Err(e) = give_name(&part, &payload) {
         let _ = spool.discard_manifest(&manifest.name);
         return Err(e);
     }
-    written.part.keep();
+    part.keep();
     crate::failpoint!("save.after_rename");
     Ok(payload)
 }
 
-fn give_name(written: &Written, payload: &Path) -> Result<()> {
+fn give_name(part: &Part, payload: &Path) -> Result<()> {
     crate::failpoint!("save.after_manifest");
-    sys::fs::rename_new(written.part.path(), payload)
+    sys::fs::rename_new(part.path(), payload)
 }
 
 fn refuse_unfit(etcd: &dyn Etcd, status: &MemberStatus) -> Result<()> {

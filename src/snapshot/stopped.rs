@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sha2::Digest;
 use tokio::sync::{mpsc, watch};
 
-use super::payload::{self, Piece};
+use super::payload::{self, Part, Piece};
 use super::save::{self, SaveRequest, Saved, Source, Taken};
 use super::spool::Spool;
 use super::stream::{PIECE, QUEUE};
@@ -51,12 +51,13 @@ pub async fn save_stopped(
     let wanted =
         SnapshotName::from_start(&request.prefix, started).or_fail(Kind::Usage, || "cannot name the snapshot")?;
     let name = spool.free_name(&wanted)?;
-    let (db, spool_of, path) = (data_dir.join("member/snap/db"), spool.clone(), spool.part(&name));
+    let (part, file) = Part::create(spool, spool.part(&name))?;
+    let (db, spool_of, path) = (data_dir.join("member/snap/db"), spool.clone(), part.path().to_path_buf());
     let (format, from) = (request.format(), db.display().to_string());
     let (pieces, queue) = mpsc::channel(QUEUE);
     let feeder = background::start("read", move || feed(&db, &pieces))?;
     let written = background::run("digest", move || {
-        payload::write(&spool_of, &path, format, &from, queue, watch::Sender::new(0))
+        payload::write(&spool_of, &path, file, format, &from, queue, watch::Sender::new(0))
     })
     .await;
     // Why the file could not be read says more than that its pieces ended.
@@ -64,7 +65,7 @@ pub async fn save_stopped(
     let written = written?;
     let source = source(member);
     let warnings = Vec::new();
-    save::commit(records, clock, spool, request, Taken { name, started, began, written, source, warnings })
+    save::commit(records, clock, spool, request, Taken { name, started, began, written, part, source, warnings })
 }
 
 fn not_saved(data_dir: &Path, why: &str) -> Error {

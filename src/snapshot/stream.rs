@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::payload::{self, Piece, Written};
+use super::payload::{self, Part, Piece, Written};
 use super::save::SaveRequest;
 use super::spool::Spool;
 use crate::core::model::SnapshotName;
@@ -36,15 +36,17 @@ pub(super) async fn stream(
     name: &SnapshotName,
     request: &SaveRequest,
     tell: watch::Sender<u64>,
-) -> Result<Written> {
+) -> Result<(Written, Part)> {
     let format = request.format();
     let mut stream = etcd.snapshot().await?;
     let (pieces, queue) = mpsc::channel(QUEUE);
-    let (spool, path, endpoint) = (spool.clone(), spool.part(name), etcd.endpoint().to_owned());
-    let writer = background::start("digest", move || payload::write(&spool, &path, format, &endpoint, queue, tell))?;
+    let (part, file) = Part::create(spool, spool.part(name))?;
+    let (spool, path, endpoint) = (spool.clone(), part.path().to_path_buf(), etcd.endpoint().to_owned());
+    let writer =
+        background::start("digest", move || payload::write(&spool, &path, file, format, &endpoint, queue, tell))?;
     let fed = feed(stream.as_mut(), pieces, etcd.endpoint(), Pace::new(request.effort.etcd_rate)).await;
     if let Ok(Fed::Starved) = fed {
-        // Nor is it waited for: it removes what it wrote as soon as it gets to that.
+        // Nor is its writer waited for.
         return Err(Error::new(
             Kind::Io,
             format!(
@@ -56,7 +58,7 @@ pub(super) async fn stream(
     }
     let written = writer.await.or_fail(Kind::Internal, || "the writer of the snapshot panicked")?;
     match fed {
-        Ok(Fed::Whole) => written,
+        Ok(Fed::Whole) => written.map(|written| (written, part)),
         // The writer knows why it stopped taking pieces.
         Ok(Fed::WriterStopped | Fed::Starved) => match written {
             Err(e) => Err(e),

@@ -64,6 +64,8 @@ pub(super) struct FakeEtcd {
     pub(super) announced: Option<u64>,
     /// How the stream ends: well, or so.
     pub(super) ends_with: Option<EtcdErrorKind>,
+    /// Whether its end never comes.
+    pub(super) hangs: bool,
 }
 
 fn failed(kind: EtcdErrorKind) -> EtcdError {
@@ -93,6 +95,7 @@ impl FakeEtcd {
             stream: raw.chunks(1000).map(Bytes::copy_from_slice).collect(),
             announced,
             ends_with: None,
+            hangs: false,
         }
     }
 
@@ -110,6 +113,7 @@ struct FakeStream {
     left: VecDeque<Bytes>,
     announced: Option<u64>,
     ends_with: Option<EtcdErrorKind>,
+    hangs: bool,
 }
 
 #[async_trait]
@@ -118,6 +122,7 @@ impl SnapshotStream for FakeStream {
         tokio::task::yield_now().await;
         match (self.left.pop_front(), self.ends_with) {
             (Some(piece), _) => Ok(Some(piece)),
+            (None, _) if self.hangs => std::future::pending().await,
             (None, Some(kind)) => Err(failed(kind)),
             (None, None) => Ok(None),
         }
@@ -158,6 +163,7 @@ impl Etcd for FakeEtcd {
             left: self.stream.clone().into(),
             announced: self.announced,
             ends_with: self.ends_with,
+            hangs: self.hangs,
         }))
     }
 

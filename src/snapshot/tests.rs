@@ -94,6 +94,20 @@ async fn a_stream_that_is_not_whole_leaves_nothing() {
     }
 }
 
+/// At a stop the process ends before the writing thread may get any time: whoever gives the snapshot up removes its file.
+#[tokio::test]
+async fn a_snapshot_that_is_given_up_leaves_nothing_at_once() {
+    let host = Host::new();
+    let etcd = FakeEtcd { hangs: true, ..FakeEtcd::healthy() };
+    let request = request();
+    let mut saving = Box::pin(save::save(&etcd, host.records(), &host.clock, &host.spool, &request));
+    let limit = std::time::Duration::from_millis(300);
+    assert!(tokio::time::timeout(limit, &mut saving).await.is_err(), "its end never comes");
+    assert_eq!(host.files(), ["etcd-snapshot-2024-01-15T10-30-00Z.part"]);
+    drop(saving);
+    assert_eq!(host.files(), [""; 0]);
+}
+
 #[tokio::test]
 async fn an_unfit_member_is_refused_and_a_lagging_one_thrown_away() {
     let mut learner = FakeEtcd::healthy();
