@@ -184,7 +184,7 @@ impl S3Server {
     /// Listens (again) on the same port.
     pub fn go_up(&mut self) {
         assert!(self.listener.is_none(), "the server is up");
-        let listener = std::net::TcpListener::bind(self.address()).expect("the reserved port is free");
+        let listener = listen(self.address());
         listener.set_nonblocking(true).expect("a non-blocking listener");
         let site = http::Site {
             service: self.service.clone(),
@@ -198,6 +198,20 @@ impl S3Server {
 
     fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port.number()))
+    }
+}
+
+/// A program that another thread is just starting holds our listener, too, until it has become that program.
+fn listen(address: SocketAddr) -> std::net::TcpListener {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        match std::net::TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && std::time::Instant::now() < deadline => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            Err(e) => panic!("the reserved port {address} is not free: {e}"),
+        }
     }
 }
 
