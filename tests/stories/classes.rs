@@ -9,7 +9,8 @@ use crate::host::{Host, StoreAt};
 use crate::support::process::wait_until;
 use crate::support::{ETCD_LATEST, Fill, S3Options, S3Server};
 
-const LONG: Duration = Duration::from_secs(180);
+/// Idle work waits for the tests beside this one to end.
+const LONG: Duration = Duration::from_secs(600);
 
 /// `sched.h`.
 const NORMAL: u32 = 0;
@@ -36,6 +37,8 @@ async fn the_threads_of_a_snapshot_have_the_class_that_is_configured() {
     let host = Host::on(ETCD_LATEST, "classes", StoreAt::server(&server));
     let etcd = host.start_etcd();
     Fill { keys: 60, large: 20, compact: false, seed: 9 }.run(&etcd).await;
+    // Nothing gives way by niceness, which is another way to starve.
+    let ours = threads(std::process::id()).values().map(|(_, nice)| *nice).max().unwrap();
     for (scheduling, work, writes) in [("idle", IDLE, BATCH), ("batch", BATCH, BATCH), ("normal", NORMAL, NORMAL)] {
         let command = host.command(&["save", "--name", scheduling]);
         // Slow enough to be looked at.
@@ -49,7 +52,8 @@ async fn the_threads_of_a_snapshot_have_the_class_that_is_configured() {
                 && seen.get("compress-0").is_some_and(|(class, _)| *class == work)
         });
         for (thread, class) in [("digest", work), ("compress-0", work), ("write", writes), ("lifeboat", NORMAL)] {
-            assert_eq!(seen.get(thread), Some(&(class, 0)), "{scheduling}, {thread}: {seen:?}");
+            let found = seen.get(thread).map(|(class, nice)| (*class, *nice <= ours));
+            assert_eq!(found, Some((class, true)), "{scheduling}, {thread}: {seen:?}, started with {ours}");
         }
         assert_eq!(running.wait(LONG), Some(0), "{}", running.output());
     }
