@@ -87,6 +87,7 @@ impl Site {
                 fs::set_permissions(host.path(file), fs::Permissions::from_mode(0o600)).unwrap();
             }
             let path = |name: &str| host.path(name).display().to_string();
+            let peer_wait = if more.contains("peer_wait") { "" } else { "peer_wait = \"10s\"" };
             let text = format!(
                 r#"[cluster]
 name = "{cluster}"
@@ -118,7 +119,7 @@ secret_key_file = "{secret}"
 [bootstrap]
 state_dir = "{bootstrap}"
 request_file = "{request}"
-peer_wait = "10s"
+{peer_wait}
 {more}
 "#,
                 cluster = self.cluster,

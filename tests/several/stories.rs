@@ -154,6 +154,8 @@ async fn two_wiped_and_the_third_unreachable_are_restored_and_the_third_is_super
 #[tokio::test(flavor = "multi_thread")]
 async fn two_wiped_and_the_third_up_wait_and_the_commands_bring_the_survivors_data_back() {
     let mut site = running().await;
+    // A person types, and the machine may be slow: the two do not go ahead while the survivor is restarted.
+    site.configure("peer_wait = \"2m\"");
     assert!(site.hosts[2].put("written", "after the snapshot").await);
     for i in [0, 1] {
         site.hosts[i].power_cut();
