@@ -6,9 +6,11 @@
 
 use crate::error::{Error, Kind};
 
+mod bucket;
 pub mod check;
 pub mod editor;
 pub mod page;
+mod read_at;
 pub mod reader;
 pub mod stream_index;
 

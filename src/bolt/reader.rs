@@ -4,16 +4,14 @@
 //! of the file. Memory is one page with its overflow per level of the tree.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result, ResultExt};
 
+pub use super::bucket::Bucket;
 use super::damaged;
-use super::page::{
-    BUCKET_LEN, BranchItem, HEADER_LEN, LeafItem, META_PAGE_LEN, Meta, Page, PageHeader, PageId, PageKind, u64_at,
-};
+use super::page::{BranchItem, HEADER_LEN, LeafItem, META_PAGE_LEN, Meta, Page, PageHeader, PageId, PageKind};
+pub use super::read_at::ReadAt;
 
 /// Levels of a tree. bolt's branches have at least two children, so real trees stay below 20.
 const MAX_DEPTH: usize = 64;
@@ -21,110 +19,6 @@ const MAX_DEPTH: usize = 64;
 pub(super) const MAX_RUN: u64 = 256 << 20;
 /// Bytes that the list of buckets may take, inline buckets included.
 const MAX_BUCKET_LIST: usize = 16 << 20;
-
-/// Where the bytes of an image come from.
-pub trait ReadAt {
-    /// Fills `buf` from `offset` on, or fails.
-    ///
-    /// # Errors
-    /// Those of the source; `UnexpectedEof` past its end.
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
-
-    /// Bytes of the source.
-    ///
-    /// # Errors
-    /// Those of the source.
-    fn byte_len(&self) -> io::Result<u64>;
-}
-
-impl ReadAt for File {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        FileExt::read_exact_at(self, buf, offset)
-    }
-
-    fn byte_len(&self) -> io::Result<u64> {
-        self.metadata().map(|m| m.len())
-    }
-}
-
-impl ReadAt for [u8] {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let found = usize::try_from(offset).ok().and_then(|o| self.get(o..o.checked_add(buf.len())?));
-        buf.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn byte_len(&self) -> io::Result<u64> {
-        Ok(self.len() as u64)
-    }
-}
-
-impl<T: ReadAt + ?Sized> ReadAt for &T {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buf, offset)
-    }
-
-    fn byte_len(&self) -> io::Result<u64> {
-        (**self).byte_len()
-    }
-}
-
-/// A bucket: a tree of pages, or one leaf inside the value of its element.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bucket {
-    /// bolt's sequence; etcd leaves it at 0.
-    pub sequence: u64,
-    body: Body,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Body {
-    Tree(PageId),
-    Inline(Vec<u8>),
-}
-
-impl Bucket {
-    /// The bucket whose tree starts at page `root`.
-    pub fn tree(root: PageId) -> Self {
-        Bucket { sequence: 0, body: Body::Tree(root) }
-    }
-
-    /// Decodes the value of an element that is a bucket.
-    ///
-    /// # Errors
-    /// `Verification` when it is too short.
-    pub fn decode(value: &[u8]) -> Result<Self> {
-        match (u64_at(value, 0), u64_at(value, 8)) {
-            (Some(0), Some(sequence)) => {
-                Ok(Bucket { sequence, body: Body::Inline(value.get(BUCKET_LEN..).unwrap_or_default().to_vec()) })
-            }
-            (Some(root), Some(sequence)) => Ok(Bucket { sequence, body: Body::Tree(root) }),
-            _ => Err(damaged("the header of a bucket is too short")),
-        }
-    }
-
-    /// The root page; `None` when the bucket is inline.
-    pub fn root(&self) -> Option<PageId> {
-        match self.body {
-            Body::Tree(root) => Some(root),
-            Body::Inline(_) => None,
-        }
-    }
-
-    /// The page of an inline bucket; `None` when the bucket is a tree.
-    ///
-    /// # Errors
-    /// (inside) `Verification` when it is malformed.
-    pub fn inline_page(&self) -> Option<Result<Page>> {
-        match &self.body {
-            Body::Tree(_) => None,
-            Body::Inline(bytes) => Some(Page::parse(bytes.clone()).and_then(|p| match p.kind() {
-                PageKind::Leaf => Ok(p),
-                _ => Err(damaged("an inline bucket is no leaf")),
-            })),
-        }
-    }
-}
 
 /// The pages that a walk has passed.
 pub struct Seen {

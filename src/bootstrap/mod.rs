@@ -21,6 +21,7 @@ mod make_plan;
 mod memory;
 mod mount;
 mod owner;
+mod pause;
 
 mod pre_restore;
 mod put_back;
@@ -40,8 +41,9 @@ pub use discover::{AtRecorded, Reach, who_answers};
 pub use gather::{Endpoint, PeerPort};
 pub use memory::MemoryFile;
 pub use mount::remember as remember_mount;
+pub use pause::{LONGEST_PAUSE, Pause};
 pub use requests::{Credential, KernelCommandLine, RequestFile, RequestSources};
-pub use run::{Bootstrap, LONGEST_PAUSE, Outcome, Pause, Reload, Report, RunOptions};
+pub use run::{Bootstrap, Outcome, Reload, Report, RunOptions};
 pub use start::StartSource;
 pub use voice::{Voice, status_line};
 

@@ -7,60 +7,22 @@ use serde::Serialize;
 
 use super::apply::{Step, StepResult};
 use super::gather::{Endpoint, PeerPort, Sources, gather};
+use super::pause::{Pause, longest_pause};
 use super::voice::Voice;
 use super::{
     MemoryFile, Reach, RequestSources, Settings, StartSource, environment, events, history, joining, lock, mount,
     owner, staging,
 };
 use crate::catalog::snapshots::Snapshots;
-use crate::core::decide::{Decision, Rule, Verdict, WaitReason, decide};
+use crate::core::decide::{Decision, Rule, Verdict, decide};
 use crate::core::facts::{Attempts, DataDir, Facts};
 use crate::core::plan::{Excluded, MarkUse, PlanCause};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::ports::Clock;
-use crate::sys::random;
 
-/// First pause between two looks; it doubles up to [`LONGEST_PAUSE`], with jitter.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// A mended cause is seen within this time.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// As long as hosts may be booting together, they look at each other this often: before the first two of three can serve without the third, which would
-/// then have to join.
-const AMONG_HOSTS: Duration = Duration::from_secs(1);
-/// How long that is.
-const SOON: Duration = Duration::from_secs(10 * 60);
 /// Steps in one run without an end in sight: more is a defect, not a history.
 const MOST_STEPS: u32 = 200;
-
-/// The pauses between looks: growing, with jitter.
-#[derive(Debug, Clone, Copy)]
-pub struct Pause(Duration);
-
-impl Default for Pause {
-    fn default() -> Self {
-        Pause(FIRST_PAUSE)
-    }
-}
-
-impl Pause {
-    /// Waits, and makes the next one longer, up to `longest`.
-    pub async fn wait(&mut self, longest: Duration) {
-        tokio::time::sleep(self.0.min(longest).mul_f64(0.75 + 0.5 * random::fraction())).await;
-        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Hosts that boot together wait for each other by seconds, not by quarters of a minute; only who has waited long looks seldom.
-fn longest_pause(verdict: &Verdict, waited: Duration) -> Duration {
-    let for_hosts = matches!(
-        verdict.decision,
-        Decision::Join { .. }
-            | Decision::MakePlan(_)
-            | Decision::Wait { reason: WaitReason::Peers | WaitReason::RollCall | WaitReason::Seed }
-    );
-    if for_hosts && waited < SOON { AMONG_HOSTS } else { LONGEST_PAUSE }
-}
 
 /// Asked between two looks: the gate of a configuration that has changed since.
 pub type Reload<'a> = &'a mut (dyn FnMut() -> Option<Bootstrap> + Send);
@@ -249,7 +211,7 @@ impl Bootstrap {
                 }
             }
             if let Some(deadline) = options.deadline
-                && elapsed().saturating_add(pause.0) > deadline
+                && elapsed().saturating_add(pause.next()) > deadline
             {
                 return gate.end(Outcome::Undecided, verdict, facts, done, held.is_some());
             }

@@ -4,7 +4,7 @@
 //! staging directory, verified and fsynced there; the rename of `member/` is the only step that makes it count. It never
 //! overwrites or removes member data.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -26,17 +26,14 @@ use super::buckets::{
 use super::hash::{HashKv, hash_kv, hash_kv_with};
 use super::ids::{cluster_id_of, member_id};
 use super::inspect_file::{Content, Gathered};
-use super::trailer::{StreamDigest, TrailerSplitter};
+use super::received::{copy, verify};
+use super::staged::Dirs;
 use super::urls::{find_me, normalize};
 use super::{damaged, snap, wal};
 
 pub use super::install::{check_target, install, load};
 pub use super::urls::InitialMember;
 
-/// Bytes that are copied at once.
-const COPY_BYTES: usize = 1 << 20;
-/// The disk begins to write this much at a time, while the rest is still on its way.
-const FLUSH_EVERY: u64 = 16 << 20;
 /// Page size of a db that starts empty; etcd reads it from the file.
 const NEW_PAGE_SIZE: u32 = 4096;
 /// Written last into a staging directory: it says that the rest is complete.
@@ -239,109 +236,6 @@ pub fn build_empty(staging_dir: &Path, spec: &RestoreSpec) -> Result<Built> {
         hash_kv: None,
     };
     complete(&file, &db, &plan, &dirs, staging_dir, facts)
-}
-
-/// Where the parts are staged.
-struct Dirs {
-    snap: PathBuf,
-    wal: PathBuf,
-    staged_wal: Option<PathBuf>,
-}
-
-impl Dirs {
-    fn create(staging_dir: &Path, wal_dir: Option<&Path>) -> Result<Self> {
-        sys::fs::create_dir_all(staging_dir, 0o700)?;
-        let failed = || format!("cannot read directory {}", staging_dir.display());
-        if fs::read_dir(staging_dir).or_fail(Kind::Io, failed)?.next().is_some() {
-            return Err(Error::new(Kind::Io, format!("staging directory {} is not empty", staging_dir.display())));
-        }
-        let member = staging_dir.join("member");
-        let snap = member.join("snap");
-        sys::fs::create_dir_all(&snap, 0o700)?;
-        let (wal, staged_wal) = match wal_dir {
-            None => (member.join("wal"), None),
-            Some(final_dir) => {
-                let staged = staged_wal_dir(staging_dir, final_dir)?;
-                (staged.clone(), Some(staged))
-            }
-        };
-        // What an attempt before this one left there is incomplete: its staging directory is gone.
-        if staged_wal.is_some() {
-            sys::fs::remove_scratch(&wal)?;
-        }
-        sys::fs::create_dir_all(&wal, 0o700)?;
-        Ok(Dirs { snap, wal, staged_wal })
-    }
-}
-
-/// A WAL dir that exists (a mount point, as a rule) is staged inside itself, one that does not exist beside itself: either
-/// way on its own file system.
-fn staged_wal_dir(staging_dir: &Path, wal_dir: &Path) -> Result<PathBuf> {
-    let name = staging_dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    if !sys::fs::SCRATCH_PREFIXES.iter().any(|p| name.starts_with(p)) {
-        return Err(Error::new(Kind::Internal, format!("{} is no staging directory of ours", staging_dir.display())));
-    }
-    let name = format!("{name}-wal");
-    Ok(if wal_dir.is_dir() { wal_dir.join(name) } else { sys::fs::parent(wal_dir).join(name) })
-}
-
-/// Copies the image into the db file, digesting it. The trailer stays behind.
-fn copy(image: &mut dyn Read, expected: &Expected, file: &File, path: &Path) -> Result<StreamDigest> {
-    let failed = || format!("cannot write {}", path.display());
-    if let Some(size) = expected.size {
-        wal::reserve(file, size).or_fail(Kind::Io, || format!("cannot reserve {size} bytes for {}", path.display()))?;
-    }
-    let mut splitter = TrailerSplitter::new();
-    let mut at = 0u64;
-    let mut flushed = 0u64;
-    let mut sink = |piece: &[u8]| -> Result<()> {
-        file.write_all_at(piece, at).or_fail(Kind::Io, failed)?;
-        at += piece.len() as u64;
-        if at.saturating_sub(flushed) >= FLUSH_EVERY {
-            sys::fs::begin_flush(file, flushed, at.saturating_sub(flushed));
-            flushed = at;
-        }
-        Ok(())
-    };
-    let mut buffer = vec![0u8; COPY_BYTES];
-    loop {
-        let read = match image.read(&mut buffer) {
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            other => other.or_fail(Kind::Io, || format!("cannot read the snapshot for {}", path.display()))?,
-        };
-        if read == 0 {
-            break;
-        }
-        splitter.push(buffer.get(..read).unwrap_or_default(), &mut sink)?;
-        if let Some(size) = expected.size.filter(|s| splitter.image_len() > *s) {
-            return Err(damaged(format!("the snapshot is longer than the {size} bytes that it should have")));
-        }
-    }
-    let digest = splitter.finish(&mut sink)?;
-    file.set_len(digest.image_len).or_fail(Kind::Io, failed)?;
-    Ok(digest)
-}
-
-fn verify(digest: &StreamDigest, expected: &Expected, skip_hash_check: bool) -> Result<()> {
-    if let Some(size) = expected.size.filter(|s| *s != digest.file_len) {
-        return Err(damaged(format!("the snapshot has {} bytes and should have {size}", digest.file_len)));
-    }
-    if let Some(sha256) = expected.sha256.filter(|s| *s != digest.file_sha256) {
-        return Err(damaged(format!("the snapshot has the SHA-256 {} and should have {sha256}", digest.file_sha256)));
-    }
-    match digest.trailer {
-        _ if skip_hash_check => Ok(()),
-        Some(said) if said != digest.image_sha256 => Err(damaged(format!(
-            "the snapshot is damaged: the digest at its end is {said}, its content has {}",
-            digest.image_sha256
-        ))),
-        Some(_) => Ok(()),
-        None => Err(damaged(format!(
-            "the snapshot has {} bytes and no digest at its end: it is cut off, or a copied member/snap/db",
-            digest.file_len
-        ))
-        .hint("for a db copied from a stopped etcd add --skip-hash-check; its structure is checked all the same")),
-    }
 }
 
 struct Prepared {

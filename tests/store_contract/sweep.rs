@@ -138,7 +138,7 @@ async fn what_cannot_be_understood_removes_nothing() {
     let date = "Date: Mon, 15 Jan 2024 10:30:00 GMT\r\n";
     let ageless = page("<Upload><Key>f/k</Key><UploadId>u</UploadId></Upload>");
     let cases = [
-        ("not implemented", answer(501, date, "<Error><Code>NotImplemented</Code></Error>"), 0, false),
+        ("the store has no such request", answer(501, date, "<Error><Code>NotImplemented</Code></Error>"), 0, false),
         ("not allowed", answer(405, date, ""), 0, false),
         (
             "a listing of objects",
