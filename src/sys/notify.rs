@@ -3,9 +3,15 @@
 //! It exists so that callers need not know whether they run under systemd: without `NOTIFY_SOCKET` everything here
 //! does nothing. A message that cannot be sent is logged, since nobody can act on it. It may not decide anything.
 
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::Builder;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+
+/// systemd takes a message at once.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes of a status. systemd reads no notification of more than 4 KiB at all, and nobody reads a status of that length.
 const LONGEST_STATUS: usize = 1024;
@@ -62,9 +68,41 @@ impl Notify {
     }
 }
 
+/// Waits until it is sent, but not for a service manager that does not read: a gate, or a snapshot, would hang with it.
 fn send(states: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(states) {
-        tracing::warn!("cannot notify systemd through NOTIFY_SOCKET: {e}");
+    let Some(sender) = SENDER.get_or_init(start) else { return };
+    let text: Vec<String> = states.iter().map(ToString::to_string).collect();
+    let (sent, told) = sync_channel(1);
+    match sender.try_send((text.join("\n"), sent)) {
+        Ok(()) => {
+            // What is not taken in time is still on its way.
+            let _ = told.recv_timeout(PATIENCE);
+        }
+        Err(_) => tracing::debug!("systemd does not read what it is told; a message was left out"),
+    }
+}
+
+type Message = (String, SyncSender<()>);
+
+static SENDER: OnceLock<Option<SyncSender<Message>>> = OnceLock::new();
+
+fn start() -> Option<SyncSender<Message>> {
+    let (sender, messages) = sync_channel::<Message>(1);
+    let started = Builder::new().name("notify".to_owned()).spawn(move || {
+        for (text, sent) in messages {
+            if let Err(e) = sd_notify::notify(&[NotifyState::Custom(&text)]) {
+                tracing::warn!("cannot notify systemd through NOTIFY_SOCKET: {e}");
+            }
+            // Nobody waits any more: it took too long.
+            let _ = sent.send(());
+        }
+    });
+    match started {
+        Ok(_) => Some(sender),
+        Err(e) => {
+            tracing::warn!("systemd is told nothing: cannot start a thread: {e}");
+            None
+        }
     }
 }
 
@@ -76,13 +114,18 @@ mod tests {
     use super::*;
 
     const CHILD: &str = "sys::notify::tests::what_the_child_sends";
+    const TALKATIVE: &str = "sys::notify::tests::what_a_talkative_child_sends";
 
     /// Runs [`what_the_child_sends`] in a process of its own: the variables are those of the whole process.
-    #[allow(clippy::disallowed_methods, reason = "a test that needs a process with another environment")]
     fn child(env: &[(&str, &str)]) -> Output {
+        child_named(CHILD, env)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test that needs a process with another environment")]
+    fn child_named(name: &str, env: &[(&str, &str)]) -> Output {
         let exe = std::env::current_exe().unwrap();
         std::process::Command::new(exe)
-            .args([CHILD, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env_remove("NOTIFY_SOCKET")
             .env_remove("WATCHDOG_PID")
             .env("WATCHDOG_USEC", "3000000")
@@ -124,6 +167,29 @@ mod tests {
         let reload = got.remove(3);
         assert_eq!(got, ["READY=1\n", "STATUS=next run at noon\n", "WATCHDOG=1\n", "STOPPING=1\n"]);
         assert!(reload.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reload}");
+    }
+
+    #[test]
+    #[ignore = "started by another test, in a process of its own: cargo test --lib sys::notify"]
+    fn what_a_talkative_child_sends() {
+        let notify = Notify::new();
+        for n in 0..5000 {
+            notify.status(&format!("{n}"));
+        }
+    }
+
+    /// Its queue is full after some messages, and nobody empties it.
+    #[test]
+    fn a_systemd_that_does_not_read_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let (done, ended) = sync_channel(1);
+        let socket_of_child = path.to_str().unwrap().to_owned();
+        std::thread::spawn(move || done.send(child_named(TALKATIVE, &[("NOTIFY_SOCKET", &socket_of_child)])));
+        let output = ended.recv_timeout(Duration::from_secs(60)).expect("it hangs");
+        assert!(output.status.success(), "{output:?}");
+        drop(socket);
     }
 
     #[test]
