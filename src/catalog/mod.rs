@@ -6,6 +6,7 @@ pub mod attached;
 pub mod changes;
 pub mod heartbeat;
 pub mod keys;
+mod listing;
 #[cfg(test)]
 mod many_tests;
 #[cfg(test)]
